@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/config_node.h"
+#include "core/json.h"
+#include "engine/executor.h"
+#include "experiments/array_spec.h"
+#include "model/model_config.h"
+#include "prompts/prompt.h"
+
+namespace mechsweep {
+
+/// What an experiment is bound to: one model and one prompt set. Everything outlives the run.
+struct RunContext {
+  std::string run_id;  ///< EXPERIMENT/MODEL/PROMPTS
+  const ModelConfig* model = nullptr;
+  const PromptSet* prompts = nullptr;
+};
+
+/// Units of a run that may start together, once the stages that they need are complete.
+struct StageSpec {
+  std::string name;
+  std::vector<int> needs;  ///< earlier stages of the run
+  int64_t first_size = 0;  ///< length of the first intervention axis; 0: units span prompts only
+};
+
+/// One experiment on one model and one prompt set: what it stores and how a piece of it is computed.
+/// A pure function of config, model and prompts; execute() returns the same bits for a piece
+/// whatever else is computed, before, beside or elsewhere.
+class Run {
+ public:
+  virtual ~Run() = default;
+  [[nodiscard]] virtual std::vector<ArraySpec> arrays() const = 0;
+  [[nodiscard]] virtual std::vector<StageSpec> stages() const = 0;
+  /// Estimand, definitions and conventions, for the run's group in the results file.
+  [[nodiscard]] virtual Json attributes() const = 0;
+  /// Cost of a prompt at one place of the first axis (0 where the stage has none), as full forward
+  /// passes would take it.
+  [[nodiscard]] virtual double flops(int stage, int64_t prompt, int64_t first) const = 0;
+  /// Computes the blocks of the stage's arrays, in the order of arrays(), for these prompts and this
+  /// range of the first axis.
+  [[nodiscard]] virtual UnitResult execute(int stage, Range prompts, Range first,
+                                           Executor& executor) const = 0;
+};
+
+/// The checked parameters of one entry of `experiments:`, before it meets a model.
+class Experiment {
+ public:
+  virtual ~Experiment() = default;
+  /// Every parameter, defaults filled in, in canonical form.
+  [[nodiscard]] virtual Json parameters() const = 0;
+  /// Throws Error{usage} when the parameters do not fit the model or the prompts (a layer that the
+  /// model does not have), Error{input} when the prompts lack what is needed (targets).
+  [[nodiscard]] virtual std::unique_ptr<Run> bind(const RunContext& context) const = 0;
+};
+
+/// Numbers of a run as people ask for them, computed from what is stored.
+struct Metric {
+  std::string name;
+  std::string long_name;
+  std::string units;
+  std::vector<Axis> axes;      ///< after the prompt
+  std::vector<double> values;  ///< [P, axes...]; NaN where it does not apply or is not computed
+  bool exported = true;        ///< a row of `export` for every value
+  bool summarised = true;      ///< `reduce` makes a mean with intervals of it
+  /// Where the headline is a ratio of means instead of the mean: [P, axes...] each, else empty.
+  std::vector<double> numerator;
+  std::vector<double> denominator;
+
+  [[nodiscard]] int64_t cells() const;
+};
+
+/// A kind of experiment.
+struct ExperimentKind {
+  std::string_view name;
+  std::string_view summary;
+  std::unique_ptr<Experiment> (*parse)(MapReader& reader);
+  std::vector<Metric> (*derive)(const StoredRun& run);
+};
+
+/// Every kind there is; the only list.
+std::span<const ExperimentKind> experiment_table();
+/// Throws Error{input} when a file names a kind that this version does not know.
+const ExperimentKind& experiment_kind(const std::string& name);
+
+}  // namespace mechsweep

@@ -1,0 +1,37 @@
+#include <array>
+
+#include "experiments/activation_patching.h"
+#include "experiments/attention_scores.h"
+#include "experiments/effect_metrics.h"
+#include "experiments/experiment.h"
+#include "experiments/head_ablation.h"
+
+namespace mechsweep {
+
+std::span<const ExperimentKind> experiment_table() {
+  static constexpr std::array<ExperimentKind, 3> kTable = {{
+      {"activation_patching",
+       "pastes a site's value from the donor run into the base run, one place at a time",
+       parse_activation_patching, derive_effects},
+      {"attention_scores",
+       "previous-token, duplicate-token, induction and own attention scores of every head",
+       parse_attention_scores, derive_attention_scores},
+      {"head_ablation", "removes attention heads and measures what the answer loses",
+       parse_head_ablation, derive_effects},
+  }};
+  return kTable;
+}
+
+const ExperimentKind& experiment_kind(const std::string& name) {
+  for (const auto& kind : experiment_table())
+    if (kind.name == name) return kind;
+  fail(ErrorKind::input, "experiment kind '{}' is not known to this version", name);
+}
+
+int64_t Metric::cells() const {
+  int64_t count = 1;
+  for (const Axis& axis : axes) count *= axis.size;
+  return count;
+}
+
+}  // namespace mechsweep

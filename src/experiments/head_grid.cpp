@@ -1,0 +1,59 @@
+#include "experiments/head_grid.h"
+
+#include <algorithm>
+#include <map>
+
+namespace mechsweep {
+
+HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, bool per_head,
+                   const ModelConfig& model) {
+  if (!per_head || heads.kind == HeadSelection::Kind::all) {
+    const auto numbers = layers.resolve(model.n_layers);
+    axes_.push_back({.name = "layer",
+                     .size = static_cast<int64_t>(numbers.size()),
+                     .coordinates = numbers});
+    for (const int32_t layer : numbers) first_.push_back({{layer, {}}});
+    head_axis_ = per_head;
+    if (per_head) axes_.push_back({.name = "head", .size = model.n_heads});
+    return;
+  }
+  heads.check(model.n_layers, model.n_heads);
+  Axis axis;
+  if (heads.kind == HeadSelection::Kind::list) {
+    axis.name = "named_head";
+    for (const HeadName& head : heads.list) {
+      axis.labels.push_back(head.text());
+      first_.push_back({{head.layer, {head.head}}});
+    }
+  } else {
+    axis.name = "set";
+    for (const auto& [name, members] : heads.sets) {
+      axis.labels.push_back(name);
+      std::map<int, std::vector<int32_t>> by_layer;
+      for (const HeadName& head : members) by_layer[head.layer].push_back(head.head);
+      std::vector<LayerHeads> joint;
+      for (auto& [layer, list] : by_layer) {
+        std::sort(list.begin(), list.end());
+        joint.push_back({layer, list});
+      }
+      first_.push_back(std::move(joint));
+    }
+  }
+  axis.size = static_cast<int64_t>(axis.labels.size());
+  axes_.push_back(std::move(axis));
+}
+
+std::vector<HeadGrid::LayerHeads> HeadGrid::at(std::span<const int64_t> place) const {
+  std::vector<LayerHeads> joint = first_[place[0]];
+  if (head_axis_) joint.front().heads = {static_cast<int32_t>(place[1])};
+  return joint;
+}
+
+void check_heads_and_layers(const HeadSelection& heads, const LayerSelection& layers,
+                            MapReader& reader) {
+  if (heads.kind != HeadSelection::Kind::all && !layers.all)
+    reader.problems().add(*reader.get("layers"),
+                          "goes with `heads: all` only: named heads carry their layers");
+}
+
+}  // namespace mechsweep

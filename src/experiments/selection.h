@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config_node.h"
+#include "core/json.h"
+#include "experiments/array_spec.h"
+#include "prompts/prompt.h"
+
+namespace mechsweep {
+
+/// `positions:` of an experiment. Everything but `each` is one joint edit.
+struct PositionSelection {
+  enum class Kind { all, each, targets, span, list };
+  Kind kind = Kind::all;
+  std::string span_name;
+  std::vector<int64_t> list;  ///< negative ones count from the end
+
+  [[nodiscard]] Json to_json() const;
+  /// For people: "all positions", "each position", "the positions of span 'swapped'".
+  [[nodiscard]] std::string describe() const;
+  /// The positions of the joint edit on one prompt, ascending, without repeats. Throws Error{input}
+  /// when the prompt has no such span or position. Not for `each`.
+  [[nodiscard]] std::vector<int32_t> resolve(const Prompt& prompt) const;
+};
+/// The required key `positions`.
+PositionSelection parse_positions(MapReader& reader);
+/// The axis that `each` makes: as long as the longest prompt.
+Axis position_axis(const PromptSet& prompts);
+
+/// `layers:`; absent or `all` means every layer. Accepted: all, 3, 8..15 (both ends), lists of those.
+struct LayerSelection {
+  bool all = true;
+  std::vector<int64_t> list;
+
+  [[nodiscard]] Json to_json() const;
+  /// Ascending layer numbers; throws Error{usage} when the model lacks one.
+  [[nodiscard]] std::vector<int32_t> resolve(int n_layers) const;
+};
+LayerSelection parse_layers(MapReader& reader);
+
+/// A head by its name: layer 9, head 5 is L9H5.
+struct HeadName {
+  int32_t layer = 0;
+  int32_t head = 0;
+  [[nodiscard]] std::string text() const;
+  auto operator<=>(const HeadName&) const = default;
+};
+
+/// `heads:`; absent or `all` means one edit for each head of the chosen layers; a list of names one
+/// edit for each; `sets` one joint edit per set.
+struct HeadSelection {
+  enum class Kind { all, list, sets };
+  Kind kind = Kind::all;
+  std::vector<HeadName> list;
+  std::vector<std::pair<std::string, std::vector<HeadName>>> sets;
+
+  [[nodiscard]] Json to_json() const;
+  /// Throws Error{usage} when the model lacks a named head.
+  void check(int n_layers, int n_heads) const;
+};
+HeadSelection parse_heads(MapReader& reader);
+
+}  // namespace mechsweep

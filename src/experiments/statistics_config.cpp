@@ -1,0 +1,39 @@
+#include "experiments/statistics_config.h"
+
+namespace mechsweep {
+
+Json StatisticsConfig::to_json() const {
+  return {{"bootstrap",
+           {{"resamples", resamples},
+            {"interval", interval},
+            {"level", level},
+            {"cluster", cluster_by_template ? "template" : "prompt"}}}};
+}
+
+StatisticsConfig StatisticsConfig::from_json(const Json& json) {
+  const Json& bootstrap = json.at("bootstrap");
+  return {.resamples = bootstrap.at("resamples").get<int64_t>(),
+          .interval = bootstrap.at("interval").get<std::string>(),
+          .level = bootstrap.at("level").get<double>(),
+          .cluster_by_template = bootstrap.at("cluster").get<std::string>() == "template"};
+}
+
+StatisticsConfig parse_statistics(MapReader& reader) {
+  StatisticsConfig config;
+  const ConfigNode* node = reader.get("statistics");
+  if (node == nullptr) return config;
+  MapReader statistics(*node, reader.problems());
+  if (const ConfigNode* inner = statistics.get("bootstrap")) {
+    MapReader bootstrap(*inner, reader.problems());
+    config.resamples = bootstrap.integer_or("resamples", config.resamples, 2, 10'000'000);
+    config.interval = bootstrap.choice_or("interval", config.interval, {"bca", "percentile"});
+    config.level = bootstrap.number_or("level", config.level, 0.01, 0.9999);
+    config.cluster_by_template =
+        bootstrap.choice_or("cluster", "template", {"template", "prompt"}) == "template";
+    bootstrap.finish();
+  }
+  statistics.finish();
+  return config;
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/config_node.h"
+#include "core/json.h"
+
+namespace mechsweep {
+
+/// `statistics:` of an experiment: how `reduce` makes its intervals.
+struct StatisticsConfig {
+  int64_t resamples = 10'000;
+  std::string interval = "bca";  ///< which interval figures draw; both are always computed
+  double level = 0.95;
+  bool cluster_by_template = true;  ///< else every prompt is its own cluster
+
+  [[nodiscard]] Json to_json() const;
+  static StatisticsConfig from_json(const Json& json);
+};
+
+/// Reads the optional key `statistics`.
+StatisticsConfig parse_statistics(MapReader& reader);
+
+}  // namespace mechsweep

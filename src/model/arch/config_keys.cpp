@@ -1,0 +1,76 @@
+#include "model/arch/config_keys.h"
+
+#include <limits>
+
+#include "core/error.h"
+
+namespace mechsweep {
+
+bool ConfigKeys::has(const std::string& key) const {
+  return object_->is_object() && object_->contains(key) && !object_->at(key).is_null();
+}
+
+const Json& ConfigKeys::at(const std::string& key) const {
+  if (!has(key)) fail(ErrorKind::input, "the key '{}' is missing from the model's config", key);
+  return object_->at(key);
+}
+
+int ConfigKeys::integer(const std::string& key) const {
+  const Json& value = at(key);
+  if (!value.is_number_integer())
+    fail(ErrorKind::input, "'{}' is {}, not a whole number", key, value.dump());
+  const auto wide = value.is_number_unsigned() && value.get<uint64_t>() > INT32_MAX
+                        ? int64_t{std::numeric_limits<int64_t>::max()}
+                        : value.get<int64_t>();
+  if (wide < std::numeric_limits<int>::min() || wide > std::numeric_limits<int>::max())
+    fail(ErrorKind::input, "'{}' is {}, too large", key, value.dump());
+  return static_cast<int>(wide);
+}
+
+int ConfigKeys::integer_or(const std::string& key, int fallback) const {
+  return has(key) ? integer(key) : fallback;
+}
+
+double ConfigKeys::number(const std::string& key) const {
+  const Json& value = at(key);
+  if (!value.is_number()) fail(ErrorKind::input, "'{}' is {}, not a number", key, value.dump());
+  return value.get<double>();
+}
+
+double ConfigKeys::number_or(const std::string& key, double fallback) const {
+  return has(key) ? number(key) : fallback;
+}
+
+bool ConfigKeys::flag_or(const std::string& key, bool fallback) const {
+  if (!has(key)) return fallback;
+  const Json& value = at(key);
+  if (!value.is_boolean())
+    fail(ErrorKind::input, "'{}' is {}, neither true nor false", key, value.dump());
+  return value.get<bool>();
+}
+
+std::string ConfigKeys::text(const std::string& key) const {
+  const Json& value = at(key);
+  if (!value.is_string()) fail(ErrorKind::input, "'{}' is {}, not a text", key, value.dump());
+  return value.get<std::string>();
+}
+
+std::string ConfigKeys::text_or(const std::string& key, const std::string& fallback) const {
+  return has(key) ? text(key) : fallback;
+}
+
+int ConfigKeys::token_or_none(const std::string& key) const {
+  if (!has(key)) return -1;
+  const Json& value = at(key);
+  if (value.is_array() && !value.empty() && value.front().is_number_integer())
+    return value.front().get<int>();
+  return integer(key);
+}
+
+void ConfigKeys::require_unset_or(const std::string& key, const Json& value) const {
+  if (has(key) && at(key) != value)
+    fail(ErrorKind::input, "'{}' is {}, which this version cannot compute (it can: {})", key,
+         at(key).dump(), value.dump());
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,202 @@
+#include "model/checkpoint.h"
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "core/error.h"
+
+namespace mechsweep {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+Json read_json_file(const fs::path& path) {
+  std::ifstream file(path);
+  if (!file) fail(ErrorKind::input, "{}: cannot be opened", path.string());
+  try {
+    return Json::parse(file);
+  } catch (const Json::exception& error) {
+    fail(ErrorKind::input, "{}: is not valid JSON ({})", path.string(), error.what());
+  }
+}
+
+std::string known_names() {
+  std::string names;
+  for (const auto& architecture : architecture_table())
+    names += (names.empty() ? "" : ", ") + std::string(architecture.name);
+  return names;
+}
+
+const Architecture& find_architecture(const std::string& name,
+                                      std::string_view Architecture::*member) {
+  for (const auto& architecture : architecture_table())
+    if (!(architecture.*member).empty() && architecture.*member == name) return architecture;
+  fail(ErrorKind::input, "architecture '{}' is not supported by this version (it knows: {})", name,
+       known_names());
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (const int64_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  return text + "]";
+}
+
+std::string quoted_key(const Json& object, const char* key) {
+  if (!object.is_object() || !object.contains(key) || !object.at(key).is_string())
+    fail(ErrorKind::input, "has no text '{}', so its architecture is unknown", key);
+  return object.at(key).get<std::string>();
+}
+
+void check_one(const Checkpoint& checkpoint, const ExpectedTensor& expected) {
+  const TensorRef& ref = *expected.ref;
+  const TensorInfo* info = checkpoint.source->find(ref.name);
+  if (info == nullptr)
+    fail(ErrorKind::input, "tensor '{}' ({}) is missing: the checkpoint is incomplete", ref.name,
+         expected.role);
+  std::vector<int64_t> stored = info->shape;
+  if (ref.transposed && stored.size() == 2) std::swap(stored[0], stored[1]);
+  std::vector<int64_t> wanted = expected.shape;
+  if (ref.rows.size() > 0 && !stored.empty() && ref.rows.end <= stored[0]) stored[0] = wanted[0];
+  if (stored != wanted)
+    fail(ErrorKind::input, "tensor '{}' ({}) has shape {}, but the config implies {}{}", ref.name,
+         expected.role, shape_text(info->shape), shape_text(wanted),
+         ref.transposed ? " transposed" : "");
+}
+
+void check_tensors(const Checkpoint& checkpoint) {
+  std::set<std::string> used;
+  for (const auto& expected : expected_tensors(checkpoint.config, checkpoint.tensors)) {
+    check_one(checkpoint, expected);
+    used.insert(expected.ref->name);
+  }
+  for (const auto& info : checkpoint.source->tensors()) {
+    // A tied unembedding is often stored all the same.
+    const bool tied_copy = checkpoint.config.tied_embeddings && info.name == "lm_head.weight";
+    if (!used.contains(info.name) && !tied_copy && !checkpoint.architecture->is_ignored(info.name))
+      fail(ErrorKind::input,
+           "tensor '{}' is no part of architecture '{}' as this version computes it, so the "
+           "results would not be the model's; refusing",
+           info.name, checkpoint.architecture->name);
+  }
+}
+
+void open_folder(const fs::path& folder, Checkpoint& checkpoint) {
+  const fs::path config_path = folder / "config.json";
+  if (!fs::exists(config_path))
+    fail(ErrorKind::input, "has no config.json; give a Hugging Face model folder or a .gguf file");
+  const Json config = read_json_file(config_path);
+  checkpoint.format = "safetensors";
+  try {
+    checkpoint.architecture =
+        &find_architecture(quoted_key(config, "model_type"), &Architecture::hf_model_type);
+    checkpoint.config = checkpoint.architecture->config_from_hf(config);
+    checkpoint.config.check();
+  } catch (const Error& error) {
+    throw error.within("config.json");
+  }
+  checkpoint.source = open_safetensors(folder.string());
+  checkpoint.tensors =
+      checkpoint.architecture->tensors_of_hf(checkpoint.config, *checkpoint.source);
+  checkpoint.files = checkpoint.source->files();
+  checkpoint.files.push_back(config_path.string());
+  const fs::path tokenizer_path = folder / "tokenizer.json";
+  if (fs::exists(tokenizer_path)) {
+    const fs::path settings_path = folder / "tokenizer_config.json";
+    const bool has_settings = fs::exists(settings_path);
+    try {
+      checkpoint.tokenizer = tokenizer_from_json(
+          read_json_file(tokenizer_path), has_settings ? read_json_file(settings_path) : Json());
+    } catch (const Error& error) {
+      throw error.within("tokenizer.json");
+    }
+    checkpoint.files.push_back(tokenizer_path.string());
+    if (has_settings) checkpoint.files.push_back(settings_path.string());
+  }
+}
+
+void open_gguf_file(const fs::path& path, Checkpoint& checkpoint) {
+  GgufFile file = open_gguf(path.string());
+  checkpoint.format = "gguf";
+  checkpoint.architecture = &find_architecture(quoted_key(file.metadata, "general.architecture"),
+                                               &Architecture::gguf_name);
+  checkpoint.config = checkpoint.architecture->config_from_gguf(file.metadata);
+  checkpoint.source = std::move(file.tensors);
+  checkpoint.tensors =
+      checkpoint.architecture->tensors_of_gguf(checkpoint.config, *checkpoint.source);
+  checkpoint.config.tied_embeddings = !checkpoint.tensors.unembedding.present();
+  checkpoint.config.check();
+  if (file.metadata.contains("tokenizer.ggml.model"))
+    checkpoint.tokenizer = tokenizer_from_gguf(file.metadata);
+  checkpoint.files = {path.string()};
+}
+
+}  // namespace
+
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config,
+                                             const ModelTensors& tensors) {
+  const int64_t width = config.d_model;
+  const int64_t q_rows = int64_t{config.n_heads} * config.head_size;
+  const int64_t kv_rows = int64_t{config.n_kv_heads} * config.head_size;
+  const int64_t hidden = config.d_mlp;
+  std::vector<ExpectedTensor> all;
+  const auto add = [&](const TensorRef& ref, std::vector<int64_t> shape, const std::string& role) {
+    if (ref.present()) all.push_back({&ref, std::move(shape), role});
+  };
+  add(tensors.embedding, {config.vocab_size, width}, "token embedding");
+  add(tensors.positions, {config.max_positions, width}, "position embedding");
+  for (size_t l = 0; l < tensors.layers.size(); ++l) {
+    const LayerTensors& layer = tensors.layers[l];
+    const std::string at = fmt::format("layer {} ", l);
+    add(layer.attn_norm, {width}, at + "attention norm");
+    add(layer.attn_norm_bias, {width}, at + "attention norm bias");
+    add(layer.q, {q_rows, width}, at + "query projection");
+    add(layer.k, {kv_rows, width}, at + "key projection");
+    add(layer.v, {kv_rows, width}, at + "value projection");
+    add(layer.q_bias, {q_rows}, at + "query bias");
+    add(layer.k_bias, {kv_rows}, at + "key bias");
+    add(layer.v_bias, {kv_rows}, at + "value bias");
+    add(layer.o, {width, q_rows}, at + "output projection");
+    add(layer.o_bias, {width}, at + "output bias");
+    add(layer.mlp_norm, {width}, at + "MLP norm");
+    add(layer.mlp_norm_bias, {width}, at + "MLP norm bias");
+    add(layer.gate, {hidden, width}, at + "MLP gate");
+    add(layer.gate_bias, {hidden}, at + "MLP gate bias");
+    add(layer.up, {hidden, width}, at + "MLP up projection");
+    add(layer.up_bias, {hidden}, at + "MLP up bias");
+    add(layer.down, {width, hidden}, at + "MLP down projection");
+    add(layer.down_bias, {width}, at + "MLP down bias");
+  }
+  add(tensors.final_norm, {width}, "final norm");
+  add(tensors.final_norm_bias, {width}, "final norm bias");
+  add(tensors.unembedding, {config.vocab_size, width}, "unembedding");
+  return all;
+}
+
+Checkpoint open_checkpoint(const std::string& path) {
+  Checkpoint checkpoint;
+  checkpoint.path = path;
+  try {
+    if (!fs::exists(path))
+      fail(ErrorKind::input,
+           "does not exist; give a model folder or a .gguf file (scripts/fetch_model.sh fetches "
+           "models)");
+    if (fs::is_directory(path)) {
+      open_folder(path, checkpoint);
+    } else {
+      open_gguf_file(path, checkpoint);
+    }
+    check_tensors(checkpoint);
+    if (checkpoint.tokenizer && checkpoint.tokenizer->vocab_size() > checkpoint.config.vocab_size)
+      fail(ErrorKind::input, "the tokenizer has {} ids but the model's vocabulary only {}",
+           checkpoint.tokenizer->vocab_size(), checkpoint.config.vocab_size);
+  } catch (const Error& error) {
+    // Readers of single files name them in full already.
+    if (std::string_view(error.what()).starts_with(path)) throw;
+    throw error.within(path);
+  }
+  return checkpoint;
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+namespace mechsweep {
+
+/// Every kernel always sees this many rows, the last panel padded, so that the same code path runs
+/// whatever a row's neighbours are. 128 reaches the speed of larger panels and wastes little on
+/// short batches.
+inline constexpr int64_t kPanelRows = 128;
+
+/// Which library multiplies matrices. Part of the results file's key: kernels change the last bits.
+enum class KernelSet {
+  onednn,  ///< oneDNN's prepacked linear
+  aten,    ///< at::linear (MKL where LibTorch has it)
+};
+std::string_view kernel_set_name(KernelSet kernels);
+/// Throws Error{usage} on an unknown name.
+KernelSet parse_kernel_set(const std::string& name);
+
+/// y = x W^T for panels of rows, with the weight packed once for the kernel.
+class Linear {
+ public:
+  Linear() = default;
+  /// `weight` [N, K] fp32, contiguous; it is not kept unless the kernel set works on it as it is.
+  Linear(const at::Tensor& weight, KernelSet kernels);
+
+  /// `panel` [kPanelRows, K] fp32 with contiguous rows; gives [kPanelRows, N].
+  [[nodiscard]] at::Tensor forward(const at::Tensor& panel) const;
+  [[nodiscard]] int64_t out_features() const { return out_features_; }
+  [[nodiscard]] bool defined() const { return weight_.defined(); }
+
+ private:
+  at::Tensor weight_;
+  int64_t out_features_ = 0;
+  KernelSet kernels_ = KernelSet::onednn;
+};
+
+/// Sum of tensors of one shape in the order of a binary tree over their indices: parts [0, n) as
+/// sum[0, n/2) + sum[n/2, n). Ranks that hold contiguous subtrees can add theirs first and get the
+/// same bits. Overwrites `parts`.
+at::Tensor tree_sum(std::vector<at::Tensor>& parts);
+
+}  // namespace mechsweep

@@ -1,0 +1,186 @@
+#include <cmath>
+
+#include <ATen/core/grad_mode.h>
+
+#include "core/error.h"
+#include "model/model.h"
+#include "model/vector_math.h"
+
+namespace mechsweep {
+
+/// Fills a Model from a checkpoint, one tensor at a time: the fp32 copy of a tensor lives only
+/// until it is packed.
+class ModelLoader {
+ public:
+  ModelLoader(Model& model, const Checkpoint& checkpoint)
+      : model_(model), checkpoint_(checkpoint) {}
+
+  void load() {
+    const ModelConfig& config = model_.config_;
+    const ModelTensors& tensors = checkpoint_.tensors;
+    model_.mlp_tile_ = padded_tile(config);
+    model_.embedding_ = keep(read(tensors.embedding));
+    if (tensors.positions.present()) model_.positions_ = keep(read(tensors.positions));
+    for (const LayerTensors& layer : tensors.layers) model_.layers_.push_back(load_layer(layer));
+    model_.final_norm_ = norm(tensors.final_norm, tensors.final_norm_bias);
+    load_unembedding();
+    if (config.position == PositionKind::rotary) load_rope();
+  }
+
+ private:
+  static int64_t padded_tile(const ModelConfig& config) {
+    const int parts = mlp_parts(config);
+    int64_t widest = 0;
+    for (int part = 0; part < parts; ++part)
+      widest = std::max(widest, even_part(config.d_mlp, parts, part).size());
+    return round_up(widest, kLanes);
+  }
+
+  /// [out, in] or [out], fp32, contiguous.
+  at::Tensor read(const TensorRef& ref) const {
+    const TensorInfo* info = checkpoint_.source->find(ref.name);
+    ensure(info != nullptr, "a tensor that was checked is gone");
+    const bool all = ref.rows.size() == 0;
+    at::Tensor tensor;
+    if (ref.transposed) {
+      tensor = at::empty(info->shape, at::kFloat);
+      checkpoint_.source->read_rows(ref.name, 0, info->shape[0], tensor.mutable_data_ptr<float>());
+      tensor = tensor.t();
+      if (!all) tensor = tensor.narrow(0, ref.rows.begin, ref.rows.size());
+      tensor = tensor.contiguous();
+    } else {
+      const Range rows = all ? Range{0, info->shape[0]} : ref.rows;
+      std::vector<int64_t> shape = info->shape;
+      shape[0] = rows.size();
+      tensor = at::empty(shape, at::kFloat);
+      checkpoint_.source->read_rows(ref.name, rows.begin, rows.end,
+                                    tensor.mutable_data_ptr<float>());
+    }
+    return ref.interleaved_heads > 0 ? undo_interleaving(tensor, ref.interleaved_heads) : tensor;
+  }
+
+  /// Rows of a head stored as (0, E/2, 1, E/2 + 1, ...) back to (0, 1, ..., E - 1).
+  static at::Tensor undo_interleaving(const at::Tensor& tensor, int heads) {
+    std::vector<int64_t> shape = tensor.sizes().vec();
+    const int64_t head_size = shape[0] / heads;
+    const at::Tensor pairs = tensor.reshape({heads, head_size / 2, 2, -1});
+    return pairs.transpose(1, 2).contiguous().reshape(shape);
+  }
+
+  at::Tensor keep(at::Tensor tensor) {
+    model_.weight_bytes_ += tensor.numel() * 4;
+    return tensor;
+  }
+
+  Linear pack(const at::Tensor& weight) {
+    model_.weight_bytes_ += weight.numel() * 4;
+    return {weight.contiguous(), model_.kernels_};
+  }
+
+  NormWeights norm(const TensorRef& gain, const TensorRef& bias) {
+    return {keep(read(gain)), bias.present() ? keep(read(bias)) : at::Tensor()};
+  }
+
+  /// The values of a bias, or zeros where this one is absent but a neighbour has one.
+  at::Tensor bias_or_zeros(const TensorRef& ref, int64_t size) const {
+    return ref.present() ? read(ref) : at::zeros({size}, at::kFloat);
+  }
+
+  /// Moves rows into tiles of padded width: [F, ...] to [parts * tile, ...], padding zero.
+  [[nodiscard]] at::Tensor tiled(const at::Tensor& rows) const {
+    const ModelConfig& config = model_.config_;
+    const int parts = mlp_parts(config);
+    std::vector<int64_t> shape = rows.sizes().vec();
+    shape[0] = parts * model_.mlp_tile_;
+    at::Tensor out = at::zeros(shape, at::kFloat);
+    for (int part = 0; part < parts; ++part) {
+      const Range tile = even_part(config.d_mlp, parts, part);
+      out.narrow(0, part * model_.mlp_tile_, tile.size())
+          .copy_(rows.narrow(0, tile.begin, tile.size()));
+    }
+    return out;
+  }
+
+  LayerWeights load_layer(const LayerTensors& layer) {
+    LayerWeights weights;
+    weights.attn_norm = norm(layer.attn_norm, layer.attn_norm_bias);
+    load_attention(layer, weights);
+    weights.mlp_norm = norm(layer.mlp_norm, layer.mlp_norm_bias);
+    load_mlp(layer, weights);
+    return weights;
+  }
+
+  void load_attention(const LayerTensors& layer, LayerWeights& weights) {
+    const ModelConfig& config = model_.config_;
+    weights.qkv = pack(at::cat({read(layer.q), read(layer.k), read(layer.v)}));
+    if (layer.q_bias.present() || layer.k_bias.present() || layer.v_bias.present()) {
+      const int64_t q_rows = int64_t{config.n_heads} * config.head_size;
+      const int64_t kv_rows = int64_t{config.n_kv_heads} * config.head_size;
+      weights.qkv_bias =
+          keep(at::cat({bias_or_zeros(layer.q_bias, q_rows), bias_or_zeros(layer.k_bias, kv_rows),
+                        bias_or_zeros(layer.v_bias, kv_rows)}));
+    }
+    const at::Tensor out = read(layer.o);
+    const int parts = attention_parts(config);
+    for (int part = 0; part < parts; ++part) {
+      const Range heads = even_part(config.n_heads, parts, part);
+      weights.out_parts.push_back(
+          pack(out.narrow(1, heads.begin * config.head_size, heads.size() * config.head_size)));
+    }
+    if (layer.o_bias.present()) weights.out_bias = keep(read(layer.o_bias));
+  }
+
+  void load_mlp(const LayerTensors& layer, LayerWeights& weights) {
+    const ModelConfig& config = model_.config_;
+    at::Tensor up = tiled(read(layer.up));
+    if (config.gated_mlp) up = at::cat({tiled(read(layer.gate)), up});
+    weights.up = pack(up);
+    if (layer.up_bias.present() || layer.gate_bias.present()) {
+      at::Tensor bias = tiled(bias_or_zeros(layer.up_bias, config.d_mlp));
+      if (config.gated_mlp)
+        bias = at::cat({tiled(bias_or_zeros(layer.gate_bias, config.d_mlp)), bias});
+      weights.up_bias = keep(bias);
+    }
+    const at::Tensor down = tiled(read(layer.down).t());
+    for (int part = 0; part < mlp_parts(config); ++part)
+      weights.down_parts.push_back(
+          pack(down.narrow(0, part * model_.mlp_tile_, model_.mlp_tile_).t()));
+    if (layer.down_bias.present()) weights.down_bias = keep(read(layer.down_bias));
+  }
+
+  void load_unembedding() {
+    const TensorRef& ref = checkpoint_.tensors.unembedding;
+    const at::Tensor table = ref.present() ? read(ref) : model_.embedding_;
+    const int64_t vocab = model_.config_.vocab_size;
+    for (int64_t begin = 0; begin < vocab; begin += Model::kVocabTile)
+      model_.unembedding_.push_back(
+          pack(table.narrow(0, begin, std::min(Model::kVocabTile, vocab - begin))));
+  }
+
+  void load_rope() {
+    const RopeConfig& rope = model_.config_.rope;
+    for (int i = 0; i < rope.dimensions; i += 2)
+      model_.rope_frequencies_.push_back(
+          1.0F /
+          static_cast<float>(std::pow(rope.theta, static_cast<double>(i) / rope.dimensions)));
+  }
+
+  Model& model_;
+  const Checkpoint& checkpoint_;
+};
+
+Model::Model(const Checkpoint& checkpoint, Group& group, const LoadOptions& options)
+    : config_(checkpoint.config), kernels_(options.kernels), group_(&group) {
+  const at::NoGradGuard no_grad;
+  ensure(group.size() == 1, "tensor parallel loading was asked for before it exists");
+  try {
+    ModelLoader(*this, checkpoint).load();
+  } catch (const std::bad_alloc&) {
+    fail(ErrorKind::resource, "{}: not enough memory for the weights", checkpoint.path);
+  } catch (const c10::Error& error) {
+    fail(ErrorKind::resource, "{}: loading the weights failed: {}", checkpoint.path,
+         error.what_without_backtrace());
+  }
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,238 @@
+#include "model/tensor_files.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <tuple>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/error.h"
+
+namespace mechsweep {
+namespace {
+
+// Values converted at a time: reads of 2 to 8 MiB, large enough for a parallel file system.
+constexpr int64_t kChunkValues = int64_t{1} << 22;
+
+std::string system_message(int error) {
+  return std::generic_category().message(error);
+}
+
+ErrorKind kind_of_open_error(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM ? ErrorKind::resource
+                                                               : ErrorKind::input;
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  constexpr size_t kLongest = 120;
+  std::string out = "'";
+  for (const char byte : text.substr(0, kLongest)) {
+    const auto code = static_cast<unsigned char>(byte);
+    out += code < 0x20 || code == 0x7f ? '?' : byte;
+  }
+  out += text.size() > kLongest ? "...'" : "'";
+  return out;
+}
+
+std::optional<uint64_t> checked_product(uint64_t a, uint64_t b) {
+  uint64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) return std::nullopt;
+  return product;
+}
+
+std::optional<uint64_t> checked_sum(uint64_t a, uint64_t b) {
+  uint64_t sum = 0;
+  if (__builtin_add_overflow(a, b, &sum)) return std::nullopt;
+  return sum;
+}
+
+std::optional<int64_t> checked_values(const std::vector<int64_t>& shape) {
+  int64_t bound = 1;
+  bool empty = false;
+  for (const int64_t dimension : shape) {
+    if (dimension < 0 || __builtin_mul_overflow(bound, std::max<int64_t>(dimension, 1), &bound)) {
+      return std::nullopt;
+    }
+    empty = empty || dimension == 0;
+  }
+  return empty ? 0 : bound;
+}
+
+InputFile::InputFile(std::string path) : path_(std::move(path)) {
+  // O_NONBLOCK: opening a pipe by mistake must end in a message, not in waiting for a writer.
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor_ < 0) {
+    const int error = errno;
+    throw Error(kind_of_open_error(error),
+                fmt::format("the file cannot be opened ({}); check the path and its permissions",
+                            system_message(error)),
+                {path_});
+  }
+  struct stat status {};
+  const bool known = ::fstat(descriptor_, &status) == 0;
+  if (!known || !S_ISREG(status.st_mode)) {
+    ::close(descriptor_);
+    descriptor_ = -1;
+    refuse("this is not a regular file; name the checkpoint's file itself");
+  }
+  size_bytes_ = static_cast<uint64_t>(status.st_size);
+}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      descriptor_(std::exchange(other.descriptor_, -1)),
+      size_bytes_(other.size_bytes_) {}
+
+void InputFile::read_at(uint64_t offset, std::span<uint8_t> out, std::string_view subject) const {
+  if (offset > size_bytes_ || out.size() > size_bytes_ - offset) {
+    refuse_truncated(subject, out.size(), offset);
+  }
+  size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t got = ::pread(descriptor_, out.data() + done, out.size() - done,
+                                static_cast<off_t>(offset + done));
+    if (got > 0) {
+      done += static_cast<size_t>(got);
+    } else if (got == 0) {
+      refuse(
+          fmt::format("the file became shorter while {} was read from it; leave it in place "
+                      "during a run",
+                      subject));
+    } else if (errno != EINTR) {
+      refuse(fmt::format("reading {} failed ({}); check the disk or file system", subject,
+                         system_message(errno)));
+    }
+  }
+}
+
+void InputFile::refuse_truncated(std::string_view subject, uint64_t needed_bytes,
+                                 uint64_t offset) const {
+  refuse(fmt::format("truncated: {} needs {} bytes at {}, the file has {}; fetch it again", subject,
+                     needed_bytes, offset, size_bytes_));
+}
+
+void InputFile::refuse(std::string message) const {
+  throw Error(ErrorKind::input, std::move(message), {path_});
+}
+
+void InputFile::refuse_lfs_pointer() const {
+  static constexpr std::string_view kPointer = "version https://git-lfs";
+  if (size_bytes_ < kPointer.size()) return;
+  std::array<uint8_t, kPointer.size()> start{};
+  read_at(0, start, "the file's start");
+  if (std::equal(kPointer.begin(), kPointer.end(), start.begin())) {
+    refuse("this is a Git LFS pointer, not the file itself; run 'git lfs pull' or fetch it again");
+  }
+}
+
+void check_no_overlap(const InputFile& file, std::vector<Extent>& extents) {
+  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
+    return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
+  });
+  for (size_t i = 1; i < extents.size(); ++i) {
+    if (extents[i].begin < extents[i - 1].end) {
+      file.refuse(fmt::format(
+          "tensors {} and {} overlap at byte {}; the header is damaged, fetch "
+          "the file again",
+          printable(extents[i - 1].name), printable(extents[i].name), extents[i].begin));
+    }
+  }
+}
+
+FileTensorSource::FileTensorSource(std::vector<InputFile> inputs, std::vector<StoredTensor> tensors,
+                                   std::map<std::string, std::string> unreadable,
+                                   std::vector<std::string> extra_files)
+    : inputs_(std::move(inputs)),
+      unreadable_(std::move(unreadable)),
+      extra_files_(std::move(extra_files)) {
+  for (StoredTensor& tensor : tensors) {
+    index_.emplace(tensor.info.name, infos_.size());
+    places_.push_back({tensor.file, tensor.offset});
+    infos_.push_back(std::move(tensor.info));
+  }
+  ensure(index_.size() == infos_.size(), "tensor names are unique");
+}
+
+const TensorInfo* FileTensorSource::find(const std::string& name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &infos_[found->second];
+}
+
+const TensorInfo& FileTensorSource::require(const std::string& name) const {
+  if (const auto found = unreadable_.find(name); found != unreadable_.end()) {
+    throw Error(ErrorKind::input,
+                fmt::format("tensor {} is stored as {}, and this build reads F32, F16 and BF16 "
+                            "from safetensors; convert the checkpoint to one of these",
+                            printable(name), found->second),
+                {files().front()});
+  }
+  return TensorSource::require(name);
+}
+
+void FileTensorSource::read_rows(const std::string& name, int64_t row_begin, int64_t row_end,
+                                 float* out) const {
+  const TensorInfo& info = require(name);
+  const int64_t rows = info.shape.empty() ? 1 : info.shape.front();
+  ensure(0 <= row_begin && row_begin <= row_end && row_end <= rows,
+         "rows are inside of the tensor");
+  int64_t row_values = 1;
+  for (size_t i = 1; i < info.shape.size(); ++i) row_values *= info.shape[i];
+  const Place& place = places_[static_cast<size_t>(&info - infos_.data())];
+  read_values(info, place, row_begin * row_values, row_end * row_values, out);
+}
+
+void FileTensorSource::read_values(const TensorInfo& info, const Place& place, int64_t first,
+                                   int64_t last, float* out) const {
+  if (first == last) return;
+  const InputFile& input = inputs_[place.file];
+  const std::string subject = "tensor " + printable(info.name);
+  const auto at = [&](int64_t value) {
+    return place.offset + static_cast<uint64_t>(storage_bytes(info.type, value));
+  };
+  if (info.type == StorageType::f32) {
+    input.read_at(at(first),
+                  {reinterpret_cast<uint8_t*>(out),
+                   static_cast<size_t>(storage_bytes(info.type, last - first))},
+                  subject);
+    return;
+  }
+  // Rows of a quantised vector may start inside a block: whole blocks are read, a slice is kept.
+  const int64_t block = storage_block_size(info.type);
+  const int64_t blocks_end = (last + block - 1) / block * block;
+  std::vector<uint8_t> bytes;
+  std::vector<float> whole;
+  for (int64_t begin = first / block * block; begin < blocks_end; begin += kChunkValues) {
+    const int64_t end = std::min(begin + kChunkValues, blocks_end);
+    bytes.resize(static_cast<size_t>(storage_bytes(info.type, end - begin)));
+    input.read_at(at(begin), bytes, subject);
+    if (first <= begin && end <= last) {
+      dequantize(info.type, bytes.data(), end - begin, out + (begin - first));
+      continue;
+    }
+    whole.resize(static_cast<size_t>(end - begin));
+    dequantize(info.type, bytes.data(), end - begin, whole.data());
+    const int64_t keep_begin = std::max(begin, first);
+    const int64_t keep_end = std::min(end, last);
+    std::copy(whole.begin() + (keep_begin - begin), whole.begin() + (keep_end - begin),
+              out + (keep_begin - first));
+  }
+}
+
+std::vector<std::string> FileTensorSource::files() const {
+  std::vector<std::string> paths = extra_files_;
+  for (const InputFile& input : inputs_) paths.push_back(input.path());
+  return paths;
+}
+
+}  // namespace mechsweep

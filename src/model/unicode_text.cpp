@@ -1,0 +1,148 @@
+#include "model/unicode_text.h"
+
+#include <unicode/bytestream.h>
+#include <unicode/edits.h>
+#include <unicode/normalizer2.h>
+#include <unicode/uchar.h>
+
+#include "core/error.h"
+#include "core/text_file.h"
+
+namespace mechsweep {
+namespace {
+
+/// Length of the sequence that a lead byte of valid UTF-8 starts.
+size_t sequence_length(char lead) {
+  const auto byte = static_cast<uint8_t>(lead);
+  return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+}
+
+bool is_word(char32_t value) {
+  const auto c = static_cast<UChar32>(value);
+  constexpr uint32_t kCategories = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
+  return u_hasBinaryProperty(c, UCHAR_ALPHABETIC) || (U_GET_GC_MASK(c) & kCategories) != 0 ||
+         u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL);
+}
+
+bool is_space(char32_t value) {
+  return u_isUWhiteSpace(static_cast<UChar32>(value));
+}
+
+/// Where the last code point of a text that is not empty starts.
+size_t last_code_point(std::string_view text) {
+  size_t offset = text.size() - 1;
+  while (offset > 0 && (static_cast<uint8_t>(text[offset]) & 0xC0) == 0x80) --offset;
+  return offset;
+}
+
+}  // namespace
+
+void check_utf8(std::string_view text, std::string_view what) {
+  const size_t offset = find_invalid_utf8(text);
+  if (offset == std::string_view::npos) return;
+  fail(ErrorKind::input,
+       "{} is not valid UTF-8: byte 0x{:02X} at byte offset {}; convert it to UTF-8", what,
+       static_cast<uint8_t>(text[offset]), offset);
+}
+
+bool is_utf8(std::string_view text) {
+  return find_invalid_utf8(text) == std::string_view::npos;
+}
+
+CodePoint code_point_at(std::string_view text, size_t offset) {
+  ensure(offset < text.size(), "code_point_at is inside its text");
+  const size_t length = sequence_length(text[offset]);
+  ensure(offset + length <= text.size(), "code_point_at is given valid UTF-8");
+  const auto lead = static_cast<uint8_t>(text[offset]);
+  // The lead byte keeps 7, 5, 4 or 3 bits of the code point, each further byte 6.
+  auto value = static_cast<char32_t>(length == 1 ? lead : lead & (0x7F >> length));
+  for (size_t i = 1; i < length; ++i) {
+    value = (value << 6) | (static_cast<uint8_t>(text[offset + i]) & 0x3FU);
+  }
+  return {value, static_cast<int32_t>(length)};
+}
+
+size_t bytes_of_code_points(std::string_view text, size_t count) {
+  size_t offset = 0;
+  for (; count > 0 && offset < text.size(); --count) {
+    offset += static_cast<size_t>(code_point_at(text, offset).length);
+  }
+  return offset;
+}
+
+std::string show_text(std::string_view text) {
+  constexpr size_t kLongest = 60;
+  std::string result = "'";
+  size_t offset = 0;
+  while (offset < text.size() && offset < kLongest) {
+    const auto byte = static_cast<uint8_t>(text[offset]);
+    const size_t length = sequence_length(text[offset]);
+    if (!is_utf8(text.substr(offset, length)) || byte < 0x20 || byte == 0x7F) {
+      result += fmt::format("\\x{:02X}", byte);
+      ++offset;
+      continue;
+    }
+    result += text.substr(offset, length);
+    offset += length;
+  }
+  return result + (offset < text.size() ? "...'" : "'");
+}
+
+bool starts_with_word(std::string_view text) {
+  return !text.empty() && is_word(code_point_at(text, 0).value);
+}
+
+bool ends_with_word(std::string_view text) {
+  return !text.empty() && is_word(code_point_at(text, last_code_point(text)).value);
+}
+
+size_t leading_space(std::string_view text) {
+  size_t offset = 0;
+  while (offset < text.size()) {
+    const CodePoint point = code_point_at(text, offset);
+    if (!is_space(point.value)) break;
+    offset += static_cast<size_t>(point.length);
+  }
+  return offset;
+}
+
+size_t trailing_space(std::string_view text) {
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const size_t offset = last_code_point(rest);
+    if (!is_space(code_point_at(rest, offset).value)) break;
+    rest = rest.substr(0, offset);
+  }
+  return text.size() - rest.size();
+}
+
+TracedText to_nfc(std::string_view text) {
+  UErrorCode status = U_ZERO_ERROR;
+  const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(status);
+  TracedText result;
+  icu::Edits edits;
+  if (U_SUCCESS(status)) {
+    icu::StringByteSink<std::string> sink(&result.text);
+    nfc->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
+                       &edits, status);
+  }
+  if (U_FAILURE(status)) {
+    fail(ErrorKind::input, "the text could not be brought to Unicode NFC: ICU says {}",
+         u_errorName(status));
+  }
+  if (!edits.hasChanges()) return result;
+  result.begin.reserve(result.text.size());
+  result.end.reserve(result.text.size());
+  for (auto edit = edits.getFineIterator(); edit.next(status);) {
+    for (int32_t i = 0; i < edit.newLength(); ++i) {
+      // Inside a change every new byte stands for all of the old ones.
+      const bool changed = edit.hasChange();
+      result.begin.push_back(edit.sourceIndex() + (changed ? 0 : i));
+      result.end.push_back(edit.sourceIndex() + (changed ? edit.oldLength() : i + 1));
+    }
+  }
+  ensure(result.begin.size() == result.text.size(), "every normalised byte has its origin");
+  return result;
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mechsweep {
+
+/// Throws Error{input} that names the first byte of `text` which is not valid UTF-8 (RFC 3629:
+/// no surrogates, no overlong forms, nothing above U+10FFFF). `what` names the text.
+void check_utf8(std::string_view text, std::string_view what);
+/// Whether `text` is valid UTF-8 as a whole.
+bool is_utf8(std::string_view text);
+
+/// The code point that starts at `offset` of valid UTF-8, and its length in bytes.
+struct CodePoint {
+  char32_t value = 0;
+  int32_t length = 0;
+};
+CodePoint code_point_at(std::string_view text, size_t offset);
+/// Bytes of `text` that the code points [0, count) take; its whole length if it has fewer.
+size_t bytes_of_code_points(std::string_view text, size_t count);
+
+/// `text` for a message: quoted, control bytes and invalid UTF-8 escaped, long ones cut.
+std::string show_text(std::string_view text);
+
+/// Whether the first (last) code point of valid UTF-8 is a word character in the sense of Unicode
+/// TS 18, annex C: alphabetic, mark, decimal number, connector or join control.
+bool starts_with_word(std::string_view text);
+bool ends_with_word(std::string_view text);
+/// Bytes of Unicode white space at the start (end) of valid UTF-8.
+size_t leading_space(std::string_view text);
+size_t trailing_space(std::string_view text);
+
+/// A text after a change that keeps track of the original: byte i of `text` came from bytes
+/// [begin[i], end[i]) of the original. Both lists are empty where nothing changed.
+struct TracedText {
+  std::string text;
+  std::vector<int32_t> begin;
+  std::vector<int32_t> end;
+};
+/// Unicode normalisation form C of valid UTF-8.
+TracedText to_nfc(std::string_view text);
+
+}  // namespace mechsweep

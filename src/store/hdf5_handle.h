@@ -1,0 +1,51 @@
+#pragma once
+
+#include <hdf5.h>
+
+#include <mutex>
+#include <string>
+
+#include "core/error.h"
+
+namespace mechsweep {
+
+/// Starts the HDF5 library once: no exit handler (it would flush after an error), no printing of
+/// error stacks, no plugins loaded from outside. Before MPI_Init if there is to be one: an HDF5 that
+/// is started later closes every open file inside MPI_Finalize, also after an I/O error.
+void start_hdf5();
+
+/// The library is not thread-safe; whoever calls it holds this.
+std::recursive_mutex& hdf5_mutex();
+
+/// What the innermost entry of HDF5's error stack says; clears the stack. The operating system's
+/// words where there are any, such as "No space left on device".
+std::string hdf5_reason();
+
+/// An HDF5 identifier that closes itself.
+class Hdf5Handle {
+ public:
+  using Closer = herr_t (*)(hid_t);
+  Hdf5Handle() = default;
+  Hdf5Handle(hid_t id, Closer closer) : id_(id), closer_(closer) {}
+  ~Hdf5Handle();
+  Hdf5Handle(Hdf5Handle&& other) noexcept;
+  Hdf5Handle& operator=(Hdf5Handle&& other) noexcept;
+
+  [[nodiscard]] hid_t get() const { return id_; }
+  [[nodiscard]] bool is_open() const { return id_ >= 0; }
+  /// Closes now and says whether that worked; a file's last data go out here.
+  [[nodiscard]] bool close();
+  /// Lets go without closing, for files after an I/O error.
+  hid_t release();
+
+ private:
+  hid_t id_ = -1;
+  Closer closer_ = nullptr;
+};
+
+/// Takes ownership of what an HDF5 call returned; throws Error{kind} "WHAT: reason" when it failed.
+Hdf5Handle own(hid_t id, Hdf5Handle::Closer closer, ErrorKind kind, const std::string& what);
+/// Throws Error{kind} "WHAT: reason" when an HDF5 call returned a negative status.
+void check_hdf5(int64_t status, ErrorKind kind, const std::string& what);
+
+}  // namespace mechsweep

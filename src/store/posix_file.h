@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+
+namespace mechsweep {
+
+/// A POSIX file descriptor that closes itself; -1 is none. Never inherited by child programs.
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int descriptor) : descriptor_(descriptor) {}
+  ~FileDescriptor();
+  FileDescriptor(FileDescriptor&& other) noexcept;
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+
+  [[nodiscard]] int get() const { return descriptor_; }
+  [[nodiscard]] bool is_open() const { return descriptor_ >= 0; }
+
+ private:
+  int descriptor_ = -1;
+};
+
+/// open(2) with O_CLOEXEC; mode 0666 less the umask. Throws Error{kind} "PATH: cannot be opened: why".
+FileDescriptor open_file(const std::string& path, int flags, ErrorKind kind);
+/// The text of errno for messages, such as "No space left on device".
+std::string errno_text(int error);
+/// Size of an open file in bytes.
+int64_t file_size(const FileDescriptor& file, const std::string& path);
+/// Up to `count` bytes at `offset`; fewer where the file ends. Throws Error{input} when unreadable.
+std::vector<uint8_t> read_at(const FileDescriptor& file, int64_t offset, int64_t count,
+                             const std::string& path);
+/// Writes all bytes at `offset`. Throws Error{resource}.
+void write_at(const FileDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,
+              const std::string& path);
+/// fsync; throws Error{resource}.
+void sync_file(const FileDescriptor& file, const std::string& path);
+/// Makes a rename or a new name in the folder of `path` survive a power loss. Throws
+/// Error{resource}.
+void sync_folder_of(const std::string& path);
+/// The folder of a path ("." when it names none) and its last part.
+std::string folder_of(const std::string& path);
+std::string name_of(const std::string& path);
+
+}  // namespace mechsweep

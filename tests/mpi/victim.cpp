@@ -1,0 +1,36 @@
+// Writes the sample's units over and over from all ranks until somebody kills it. Arguments: the
+// file, and the rank and the time in microseconds after which that rank kills itself.
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "mpi/shared_file.h"
+#include "unit/store/sample_layout.h"
+
+int main(int argc, char** argv) {
+  using namespace mechsweep;
+  const auto world = start_world(&argc, &argv);
+  if (argc != 4) world->abort(2);
+  const std::string path = argv[1];
+  const FileLayout layout = sample::layout();
+  create_results_file(*world, path, layout);
+  const auto access = world->file_access();
+  ResultsWriter writer(path, layout, *access);
+  world->barrier();
+  if (world->rank() == std::atoi(argv[2])) {
+    const auto delay = static_cast<useconds_t>(std::atoi(argv[3]));
+    std::thread([delay] {
+      ::usleep(delay);
+      ::kill(::getpid(), SIGKILL);
+    }).detach();
+  }
+  for (;;) {
+    for (const int unit : sample::all_units(layout)) {
+      if (unit % world->size() == world->rank()) {
+        writer.write_unit(unit, sample::result(layout, unit), sample::entry());
+      }
+    }
+  }
+}
