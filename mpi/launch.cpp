@@ -24,10 +24,11 @@ Launch detect_launch(const Environment& environment) {
 
 void check_rank_count(const Launch& launch, int ranks) {
   if (launch.expected_ranks == 0 || launch.expected_ranks == ranks) return;
-  fail(ErrorKind::usage,
-       "Slurm started {} tasks but MPI sees {} ranks: their PMIx versions do not match; try another "
-       "srun --mpi= (srun --mpi=list shows them), or mpirun",
-       launch.expected_ranks, ranks);
+  fail(
+      ErrorKind::usage,
+      "Slurm started {} tasks but MPI sees {} ranks: their PMIx versions do not match; try another "
+      "srun --mpi= (srun --mpi=list shows them), or mpirun",
+      launch.expected_ranks, ranks);
 }
 
 }  // namespace mechsweep

@@ -13,9 +13,9 @@ struct Launch {
 /// Looks up an environment variable; null pointer when it is not set.
 using Environment = std::function<const char*(const char*)>;
 
-/// Variables that a Slurm allocation leaves in every shell (SLURM_JOB_ID, SLURM_NTASKS) do not count:
-/// only those that a launcher gives to a rank do. Throws Error{usage} when srun started several tasks
-/// without PMIx, which would run the sweep once per task.
+/// Variables that a Slurm allocation leaves in every shell (SLURM_JOB_ID, SLURM_NTASKS) do not
+/// count: only those that a launcher gives to a rank do. Throws Error{usage} when srun started
+/// several tasks without PMIx, which would run the sweep once per task.
 Launch detect_launch(const Environment& environment);
 
 /// Throws Error{usage} when MPI sees another number of ranks than Slurm started.

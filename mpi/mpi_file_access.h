@@ -8,9 +8,9 @@
 
 namespace mechsweep {
 
-/// Before MPI_Init: chooses the MPI-IO component (romio321, unless the user chose one: ompio 4.1 hangs
-/// on Lustre and trips over another user's left-over semaphore) and keeps ompio from reading before
-/// it writes. A value that the user set wins.
+/// Before MPI_Init: chooses the MPI-IO component (romio321, unless the user chose one: ompio 4.1
+/// hangs on Lustre and trips over another user's left-over semaphore) and keeps ompio from reading
+/// before it writes. A value that the user set wins.
 void prepare_mpi_io();
 /// The component that was asked for: "romio321", "ompio".
 std::string mpi_io_component();

@@ -61,7 +61,8 @@ void MpiGroup::sum_everywhere(std::span<float> values) {
 
 void MpiGroup::sum_by_shares(std::span<float> values) {
   // Member r adds up share r of everyone's vector and hands the sums back: every element is added
-  // once, so all members get the same bits, and each sends about twice the vector whatever the size.
+  // once, so all members get the same bits, and each sends about twice the vector whatever the
+  // size.
   const auto members = static_cast<size_t>(size_);
   std::vector<int> counts(members);
   std::vector<int> begins(members);
@@ -99,6 +100,8 @@ void MpiGroup::broadcast(std::span<uint8_t> bytes, int root) {
   }
 }
 
-void MpiGroup::barrier() { MPI_Barrier(comm_); }
+void MpiGroup::barrier() {
+  MPI_Barrier(comm_);
+}
 
 }  // namespace mechsweep

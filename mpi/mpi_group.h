@@ -8,8 +8,8 @@
 
 namespace mechsweep {
 
-/// A Group over the ranks of a communicator, which it owns. MPI only moves bytes: sums are done here,
-/// by every member in the same order, so they do not depend on MPI's choice of algorithm.
+/// A Group over the ranks of a communicator, which it owns. MPI only moves bytes: sums are done
+/// here, by every member in the same order, so they do not depend on MPI's choice of algorithm.
 class MpiGroup final : public Group {
  public:
   explicit MpiGroup(MPI_Comm comm);
@@ -34,9 +34,9 @@ class MpiGroup final : public Group {
   std::vector<float> scratch_;
 };
 
-/// Sums `parts` rows of `count` floats (row r is rank r's) into the first row by the binary tree that
-/// Group::all_reduce_sum promises: in round s = 1, 2, 4, ... row r takes row r + s for every r that is
-/// a multiple of 2s.
+/// Sums `parts` rows of `count` floats (row r is rank r's) into the first row by the binary tree
+/// that Group::all_reduce_sum promises: in round s = 1, 2, 4, ... row r takes row r + s for every r
+/// that is a multiple of 2s.
 void sum_rows_by_tree(std::span<float> rows, int parts, size_t count);
 
 }  // namespace mechsweep

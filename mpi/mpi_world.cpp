@@ -119,8 +119,7 @@ class MpiWorld final : public World {
                 comm_);
     std::vector<std::string> parts;
     for (size_t i = 0; i < lengths.size(); ++i) {
-      parts.push_back(
-          all.substr(static_cast<size_t>(begins[i]), static_cast<size_t>(lengths[i])));
+      parts.push_back(all.substr(static_cast<size_t>(begins[i]), static_cast<size_t>(lengths[i])));
     }
     return parts;
   }

@@ -96,7 +96,9 @@ void World::on_root(const std::function<void()>& step) {
   throw decode_error(agreed);
 }
 
-std::unique_ptr<World> make_solo_world() { return std::make_unique<SoloWorld>(); }
+std::unique_ptr<World> make_solo_world() {
+  return std::make_unique<SoloWorld>();
+}
 
 std::unique_ptr<World> start_world(int* argc, char*** argv) {
   const Launch launch = detect_launch([](const char* name) { return std::getenv(name); });

@@ -24,8 +24,8 @@ struct Message {
 };
 
 /// All processes of one launch. Started alone (no mpirun, no srun) there is no MPI at all: MPI_Init
-/// would abort under left-over Slurm variables. Every "collective" call must be made by all ranks in
-/// the same order.
+/// would abort under left-over Slurm variables. Every "collective" call must be made by all ranks
+/// in the same order.
 class World {
  public:
   virtual ~World() = default;
@@ -40,7 +40,7 @@ class World {
   /// The next message from anyone, if one has arrived.
   virtual std::optional<std::pair<int, Message>> poll() = 0;
 
-  virtual void barrier() = 0;                                       ///< collective
+  virtual void barrier() = 0;                                            ///< collective
   virtual std::string broadcast(const std::string& text, int root) = 0;  ///< collective
   /// Collective; rank 0 gets every rank's text in rank order, the others nothing.
   virtual std::vector<std::string> gather(const std::string& text) = 0;

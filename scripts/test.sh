@@ -50,6 +50,7 @@ main() {
     return
   fi
   check "analysis tests" run_pytest tests/analysis
+  check "system tests" run_system
   check "other tests" run_ctest --no-tests=ignore --label-exclude '^unit$'
 }
 
@@ -98,6 +99,11 @@ check_shell() {
 # Tests that use several cores say so to ctest (PROCESSORS), which then starts fewer.
 run_ctest() {
   ctest --test-dir build --output-on-failure --parallel "$(nproc)" "$@"
+}
+
+# The program as a user runs it.
+run_system() {
+  MECHSWEEP=$ROOT/build/mechsweep run_pytest tests/system
 }
 
 run_pytest() {

@@ -2,19 +2,37 @@
 
 import json
 import math
+import unicodedata
 
 import numpy as np
 
 
+def clean(words: str) -> str:
+    """The text without what XML, HTML and UTF-8 forbid: controls, surrogates, noncharacters.
+
+    Each is replaced, not dropped, so that damage shows. Tabs and line feeds stay.
+    """
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if _is_forbidden(character) else character
+        for character in words.replace("\r\n", "\n")
+    )
+
+
+def _is_forbidden(character: str) -> bool:
+    if character in "\t\n":
+        return False
+    return unicodedata.category(character) in ("Cc", "Cs") or ord(character) & 0xFFFE == 0xFFFE
+
+
 def text(value) -> str:
-    """Any attribute as text; bytes are UTF-8."""
+    """Any attribute as clean text; bytes are UTF-8."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bytes):
-        return value.rstrip(b"\0").decode("utf-8", errors="replace")
+        return clean(value.rstrip(b"\0").decode("utf-8", errors="replace"))
     if isinstance(value, np.ndarray):
         return ", ".join(text(item) for item in value.ravel())
-    return str(value)
+    return clean(str(value))
 
 
 def number(value) -> float:
@@ -35,7 +53,7 @@ def texts(value) -> list[str]:
     if whole.startswith("["):
         parsed = parse_json(whole)
         if isinstance(parsed, list):
-            return [str(item) for item in parsed]
+            return [clean(str(item)) for item in parsed]
     return [whole] if whole else []
 
 

@@ -8,8 +8,11 @@ import numpy as np
 from mechsweep_analysis.summary import Metric, Run
 
 LAYER_PROFILE = "_layer_profile"
+LONGEST_LABEL = 70  # characters
 # Metrics of which a fall, not a rise, means that the model does worse.
 BETTER_WHEN_LARGER = ("margin", "correct", "accuracy", "logit", "answer_logit", "logit_0")
+# What is read off a run before anything is compared.
+READINGS = ("base_", "donor_", "loss", "margin", "logit_")
 LOSS_LIKE = ("loss", "margin", "correct", "accuracy", "kl", "answer_rank", "logit")
 
 
@@ -67,18 +70,23 @@ def strongest_first(run: Run, metric: Metric) -> int:
 
 
 def is_headline(run: Run, metric: Metric) -> bool:
-    """Whether the metric answers the question, unlike loss beside delta_loss."""
-    return f"delta_{metric.name}" not in run.metrics and not metric.name.startswith("base_")
+    """Whether the metric answers the question, unlike the loss beside its change."""
+    if run.kind == "attention_scores":
+        return "offset" not in metric.axis_names
+    return not metric.name.startswith(READINGS)
 
 
 def quantity(metric: Metric) -> str:
     """The label of an axis or colour bar: what and in which units."""
-    name = metric.long_name if len(metric.long_name) <= 44 else metric.name
+    name = metric.long_name if len(metric.long_name) <= LONGEST_LABEL else metric.name
     return name if metric.units in ("", "1") else f"{name} ({metric.units})"
 
 
 def show(value: float, digits: int = 3) -> str:
-    """A number for people, with a true minus sign; an en dash where there is none."""
+    """A number for people, with a true minus sign; an en dash where there is none.
+
+    `digits` decimals from 1 on, so many significant digits below, powers of ten below 0.0001.
+    """
     if not math.isfinite(value):
         return "–"
     magnitude = abs(value)
@@ -86,8 +94,10 @@ def show(value: float, digits: int = 3) -> str:
         return "0"
     if magnitude >= 1000:
         shown = f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-    elif magnitude >= 10 ** (-digits):
+    elif magnitude >= 1:
         shown = f"{value:.{digits}f}"
+    elif magnitude >= 1e-4:
+        shown = f"{value:.{digits - 1 - math.floor(math.log10(magnitude))}f}"
     else:
         shown = f"{value:.1e}"
     return shown.replace("-", "−")
@@ -108,7 +118,7 @@ def base_line(run: Run) -> str:
     """How well the model does the task without an edit, and what chance would give."""
     loss, accuracy = run.numbers["base_loss"], run.numbers["base_accuracy"]
     if math.isnan(loss) and math.isnan(accuracy):
-        return "Base run: not scored (these prompts have no targets)."
+        return "Base run: not scored."
     numbers = run.numbers
     parts = [
         f"loss {show(loss)} nats (chance {show(numbers['chance_loss'])})",
@@ -135,8 +145,9 @@ def sample_line(run: Run, metric: Metric) -> str:
     return " in ".join(parts)
 
 
-def interval_words(kind: str, level: float, resamples: float) -> str:
-    """`95 % BCa intervals, 10 000 resamples`."""
+def interval_words(run: Run, kind: str) -> str:
+    """`95 % BCa intervals, 10000 bootstrap resamples`."""
+    level, resamples = run.numbers["level"], run.numbers["resamples"]
     name = "BCa" if kind == "bca" else "percentile"
     shown = f"{100 * level:g} % " if math.isfinite(level) else ""
     ending = f", {resamples:.0f} bootstrap resamples" if math.isfinite(resamples) else ""

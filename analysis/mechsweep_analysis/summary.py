@@ -1,18 +1,18 @@
 """The summary file of `mechsweep reduce` as plain objects.
 
 Format version 1: /runs/EXPERIMENT/MODEL/PROMPTS holds one group per metric with the statistics of
-every cell, and the coordinates of the cells in axes/, attached as dimension scales.
+every cell, whose coordinates are attached as dimension scales.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from mechsweep_analysis.errors import InputError
-from mechsweep_analysis.hdf5_text import number, parse_json, text, texts
+from mechsweep_analysis.hdf5_text import number, text, texts
 
 FORMAT = "mechsweep-summary"
 FORMAT_VERSION = 1
@@ -20,6 +20,7 @@ RESULTS_FORMAT = "mechsweep-results"
 SUMMARY_ENDING = ".summary.h5"
 INTERVALS = ("bca", "percentile")
 SCALAR_AXIS = "all"
+DEFINITION = "definition_"  # attributes that begin so say what a metric is
 
 STATISTICS = (
     "mean",
@@ -111,6 +112,12 @@ class Run:
     def direction(self) -> str:
         return self.attributes.get("direction", "")
 
+    @property
+    def interval(self) -> str:
+        """The kind of interval that the config asked for; one of INTERVALS."""
+        asked = self.attributes.get("interval", "")
+        return asked if asked in INTERVALS else INTERVALS[0]
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -119,15 +126,7 @@ class Summary:
     path: Path
     attributes: dict[str, str]
     models: dict[str, dict[str, str]]
-    runs: tuple[Run, ...] = field(default=())
-
-    @property
-    def level(self) -> float:
-        return number(self.attributes.get("level", math.nan))
-
-    @property
-    def resamples(self) -> float:
-        return number(self.attributes.get("resamples", math.nan))
+    runs: tuple[Run, ...]
 
 
 RUN_NUMBERS = (
@@ -138,6 +137,8 @@ RUN_NUMBERS = (
     "candidate_accuracy",
     "chance_loss",
     "chance_accuracy",
+    "resamples",
+    "level",
 )
 
 
@@ -213,19 +214,21 @@ def _read_summary(path: Path, file: h5py.File) -> Summary:
 def _groups(parent) -> list[tuple[str, h5py.Group]]:
     if parent is None:
         return []
-    return [(name, item) for name, item in parent.items() if isinstance(item, h5py.Group)]
+    return [(text(name), item) for name, item in parent.items() if isinstance(item, h5py.Group)]
 
 
 def _attributes(item) -> dict[str, str]:
-    return {name: text(value) for name, value in item.attrs.items()}
+    return {text(name): text(value) for name, value in item.attrs.items()}
 
 
 def _read_run(names: tuple[str, str, str], group: h5py.Group) -> Run:
     experiment, model, prompts = names
     attributes = _attributes(group)
-    definitions = parse_json(attributes.get("definitions", ""))
-    if not isinstance(definitions, dict):
-        definitions = {}
+    definitions = {
+        name.removeprefix(DEFINITION): value
+        for name, value in attributes.items()
+        if name.startswith(DEFINITION)
+    }
     return Run(
         run_id=attributes.get("run_id", "/".join(names)),
         experiment=experiment,
@@ -233,11 +236,9 @@ def _read_run(names: tuple[str, str, str], group: h5py.Group) -> Run:
         prompts=prompts,
         attributes=attributes,
         numbers={name: number(group.attrs.get(name, math.nan)) for name in RUN_NUMBERS},
-        definitions={str(name): str(value) for name, value in definitions.items()},
+        definitions=definitions,
         warnings=tuple(texts(group.attrs.get("warnings"))),
-        metrics={
-            name: _read_metric(name, item) for name, item in _groups(group) if name != "axes"
-        },
+        metrics={name: _read_metric(name, item) for name, item in _groups(group) if name != "axes"},
     )
 
 
@@ -274,4 +275,4 @@ def _read_axis(dataset: h5py.Dataset, place: int) -> Axis:
         coordinates = tuple(int(value) for value in values)
     else:
         coordinates = tuple(text(value) for value in values)
-    return Axis(scale.name.rsplit("/", 1)[-1], coordinates)
+    return Axis(text(scale.name.rsplit("/", 1)[-1]), coordinates)

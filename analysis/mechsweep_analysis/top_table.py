@@ -97,7 +97,7 @@ def headline(run: Run, metric: Metric) -> dict[str, float | int]:
     if not means.size:
         return {"cells": 0}
     sign = strongest_first(run, metric)
-    strongest = sign * np.sort(-sign * means)[:TOP_TEN] * -1
+    strongest = -sign * np.sort(-sign * means)[:TOP_TEN]
     return {
         "cells": int(means.size),
         "positive": int((means > 0).sum()),

@@ -1,1 +1,119 @@
-int main() { return 0; }
+#include <CLI/CLI.hpp>
+
+#include <functional>
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "app/commands.h"
+#include "core/error.h"
+#include "store/results_layout.h"
+
+namespace {
+
+using mechsweep::kExitDone;
+
+void set_up_logging(const std::string& level) {
+  auto logger = spdlog::stderr_color_mt("mechsweep");
+  logger->set_pattern("mechsweep: %^%l%$: %v");
+  logger->set_level(spdlog::level::from_str(level));
+  spdlog::set_default_logger(logger);
+}
+
+/// Declares every subcommand; the chosen one's action ends up in `action`.
+void declare_commands(CLI::App& app, std::function<int()>& action) {
+  using namespace mechsweep;
+  static RunOptions run;
+  static ExportOptions exported;
+  static SelftestOptions selftest;
+  static std::string config, file, path, what;
+  static bool json = false;
+  static int ranks = 1;
+
+  CLI::App* plan = app.add_subcommand(
+      "plan", "check a config and say what it would do: runs, units, work, memory, file, time");
+  plan->add_option("CONFIG", config, "the sweep's YAML file")->required();
+  plan->add_option("--ranks", ranks, "ranks to predict for")->check(CLI::Range(1, 1'000'000));
+  plan->callback([&action] { action = [] { return plan_command(config, ranks); }; });
+
+  CLI::App* run_sub = app.add_subcommand(
+      "run", "run a sweep (alone, under mpirun or srun); resumes FILE where it was left");
+  run_sub->add_option("CONFIG", run.config, "the sweep's YAML file")->required();
+  run_sub->add_option("--out", run.out, "the results file (.h5); wins over output.file");
+  run_sub->callback([&action] { action = [] { return run_command(run); }; });
+
+  CLI::App* reduce = app.add_subcommand(
+      "reduce", "statistics of a results file into STEM.summary.h5, .csv and .json");
+  reduce->add_option("FILE", file, "a results file")->required();
+  reduce->callback([&action] { action = [] { return reduce_command(file); }; });
+
+  CLI::App* export_sub =
+      app.add_subcommand("export", "tidy CSV on stdout, one row per number; also of a summary");
+  export_sub->add_option("FILE", exported.file, "a results or summary file")->required();
+  export_sub->add_option("--run", exported.run, "only this run (EXPERIMENT/MODEL/PROMPTS)");
+  export_sub->callback([&action] { action = [] { return export_command(exported); }; });
+
+  CLI::App* status = app.add_subcommand(
+      "status", "units done, left and failed; safe while a run is writing the file");
+  status->add_option("FILE", file, "a results or summary file")->required();
+  status->add_flag("--json", json, "as JSON");
+  status->callback([&action] { action = [] { return status_command(file, json); }; });
+
+  CLI::App* verify =
+      app.add_subcommand("verify", "check every checksum, name what is damaged, print the digest");
+  verify->add_option("FILE", file, "a results or summary file")->required();
+  verify->callback([&action] { action = [] { return verify_command(file); }; });
+
+  CLI::App* inspect =
+      app.add_subcommand("inspect", "describe a model folder, a GGUF file or a results file");
+  inspect->add_option("PATH", path, "what to describe")->required();
+  inspect->callback([&action] { action = [] { return inspect_command(path); }; });
+
+  CLI::App* prompts = app.add_subcommand(
+      "prompts", "print a config's prompt sets in the prompt-file format; runs nothing");
+  prompts->add_option("CONFIG", config, "the sweep's YAML file")->required();
+  prompts->callback([&action] { action = [] { return prompts_command(config); }; });
+
+  CLI::App* list = app.add_subcommand(
+      "list", "what there is: architectures, prompts, experiments, statistics or sites");
+  list->add_option("WHAT", what, "architectures | prompts | experiments | statistics | sites")
+      ->required();
+  list->callback([&action] { action = [] { return list_command(what); }; });
+
+  CLI::App* self = app.add_subcommand(
+      "selftest", "is this machine fit, and are results independent of batch and threads here?");
+  self->add_option("--device", selftest.device, "cpu")->capture_default_str();
+  self->add_option("--kernels", selftest.kernels, "onednn | aten")->capture_default_str();
+  self->add_option("--threads", selftest.threads, "threads to try")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  self->callback([&action] { action = [] { return selftest_command(selftest); }; });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "mechsweep: causal sweeps over transformer language models.\n"
+      "Exit status: 0 done, 1 some units failed, 2 usage or config, 3 bad or damaged input, 4 memory, "
+      "disk, device\nor a held lock, 5 interrupted and resumable, 70 internal error.");
+  app.set_version_flag("--version", std::string(mechsweep::software_version()));
+  std::string level = "info";
+  app.add_option("--log-level", level, "trace | debug | info | warn | error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}))
+      ->capture_default_str();
+  app.require_subcommand(1);
+  std::function<int()> action;
+  declare_commands(app, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitDone : exit_status(mechsweep::ErrorKind::usage);
+  }
+  set_up_logging(level);
+  try {
+    return action();
+  } catch (const std::exception& error) {
+    return mechsweep::report(error);
+  }
+}

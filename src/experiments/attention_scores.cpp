@@ -21,6 +21,13 @@ bool is_built_in(const std::string& name) {
   return std::find(kBuiltIn.begin(), kBuiltIn.end(), name) != kBuiltIn.end();
 }
 
+/// Names that datasets and axes of the run's group have already.
+bool is_reserved(const std::string& name) {
+  static const std::vector<std::string> kReserved = {kOffsetArray, "prompt", "layer", "head",
+                                                     "offset"};
+  return std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
+}
+
 struct Parameters {
   std::vector<std::string> scores;
   std::string occurrence_name;
@@ -203,7 +210,7 @@ class AttentionScores final : public Experiment {
       if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
         reader.problems().add(*node, "names a score twice");
       for (const std::string& name : parameters_.scores)
-        if (name == kOffsetArray || name.find('/') != std::string::npos || name.empty())
+        if (is_reserved(name) || name.find('/') != std::string::npos || name.empty())
           reader.problems().add(*node, fmt::format("'{}' cannot be the name of a score", name));
     }
     parameters_.occurrence_name =

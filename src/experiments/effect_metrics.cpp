@@ -71,30 +71,37 @@ class MetricMaker {
     return metrics_.back();
   }
 
+  /// The readings themselves; `summarised` ones get means, all are exported.
   void add_group(const std::string& prefix, const std::string& of, const Readings& r,
                  bool has_margin, bool summarised) {
     const auto flat = [&r](int64_t p, int64_t c) { return p * r.cells + c; };
-    add(prefix + "loss", "loss on the answer" + of, "nats", r,
-        [&](int64_t p, int64_t c) { return r.loss->values[flat(p, c)]; })
-        .summarised = true;
+    const auto plain = [&](Metric& metric, bool with_mean) {
+      metric.headline = false;
+      metric.summarised = with_mean;
+    };
+    plain(add(prefix + "loss", "loss on the answer" + of, "nats", r,
+              [&](int64_t p, int64_t c) { return r.loss->values[flat(p, c)]; }),
+          true);
     if (has_margin)
-      add(prefix + "margin", "answer logit minus largest wrong logit" + of, "logits", r,
-          [&](int64_t p, int64_t c) { return r.margin(flat(p, c)); })
-          .summarised = true;
-    const auto computed = [&](int64_t i) { return !std::isnan(r.loss->values[i]); };
-    add(prefix + "top1", "token with the largest logit" + of, "token id", r,
-        [&](int64_t p, int64_t c) {
-          const int64_t i = flat(p, c);
-          return computed(i) ? r.top1->values[i] : kNaN;
-        })
-        .summarised = false;
+      plain(add(prefix + "margin", "answer logit minus largest wrong logit" + of, "logits", r,
+                [&](int64_t p, int64_t c) { return r.margin(flat(p, c)); }),
+            true);
+    plain(add(prefix + "top1", "token with the largest logit" + of, "token id", r,
+              [&](int64_t p, int64_t c) {
+                const int64_t i = flat(p, c);
+                return std::isnan(r.loss->values[i]) ? kNaN : r.top1->values[i];
+              }),
+          false);
     for (int64_t t = 0; t < r.tracked; ++t)
-      add(fmt::format("{}logit_{}", prefix, t),
-          (t == 0 ? std::string("logit of the answer") : fmt::format("logit of wrong token {}", t)) +
-              of,
-          "logits", r,
-          [&, t](int64_t p, int64_t c) { return r.logit->values[flat(p, c) * r.tracked + t]; })
-          .summarised = summarised && t == 0;
+      plain(add(fmt::format("{}logit_{}", prefix, t),
+                (t == 0 ? std::string("logit of the answer")
+                        : fmt::format("logit of wrong token {}", t)) +
+                    of,
+                "logits", r,
+                [&, t](int64_t p, int64_t c) {
+                  return r.logit->values[flat(p, c) * r.tracked + t];
+                }),
+            summarised && t == 0);
   }
 
  private:

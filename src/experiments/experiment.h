@@ -67,8 +67,8 @@ struct Metric {
   std::string units;
   std::vector<Axis> axes;      ///< after the prompt
   std::vector<double> values;  ///< [P, axes...]; NaN where it does not apply or is not computed
-  bool exported = true;        ///< a row of `export` for every value
   bool summarised = true;      ///< `reduce` makes a mean with intervals of it
+  bool headline = true;        ///< an answer to the experiment's question: ranked and profiled
   /// Where the headline is a ratio of means instead of the mean: [P, axes...] each, else empty.
   std::vector<double> numerator;
   std::vector<double> denominator;

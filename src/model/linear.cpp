@@ -3,6 +3,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include "core/error.h"
+#include "model/row_kernels.h"
 
 namespace mechsweep {
 
@@ -29,16 +30,6 @@ at::Tensor linear_pointwise(const at::Tensor& input, const at::Tensor& weight) {
 
 }  // namespace
 
-std::string_view kernel_set_name(KernelSet kernels) {
-  return kernels == KernelSet::onednn ? "onednn" : "aten";
-}
-
-KernelSet parse_kernel_set(const std::string& name) {
-  if (name == "onednn") return KernelSet::onednn;
-  if (name == "aten") return KernelSet::aten;
-  fail(ErrorKind::usage, "unknown kernel set '{}'; known: onednn, aten", name);
-}
-
 Linear::Linear(const at::Tensor& weight, KernelSet kernels)
     : out_features_(weight.size(0)), kernels_(kernels) {
   weight_ = kernels == KernelSet::onednn ? reorder_linear_weight(weight) : weight;
@@ -52,13 +43,13 @@ at::Tensor Linear::forward(const at::Tensor& panel) const {
 
 at::Tensor tree_sum(std::vector<at::Tensor>& parts) {
   ensure(!parts.empty(), "the sum of no parts was asked for");
-  const auto sum = [&](const auto& self, size_t begin, size_t end) -> at::Tensor {
-    if (end - begin == 1) return parts[begin];
-    const size_t middle = begin + (end - begin) / 2;
-    at::Tensor left = self(self, begin, middle);
-    return left.add_(self(self, middle, end));
-  };
-  return sum(sum, 0, parts.size());
+  std::vector<float*> values;
+  for (at::Tensor& part : parts) {
+    ensure(part.is_contiguous() && part.numel() == parts[0].numel(), "parts differ in layout");
+    values.push_back(part.mutable_data_ptr<float>());
+  }
+  tree_sum_into_first(values, parts[0].numel());
+  return parts[0];
 }
 
 }  // namespace mechsweep

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <optional>
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include <ATen/ATen.h>
+
+#include "model/kernel_set.h"
 
 namespace mechsweep {
 
@@ -13,15 +13,6 @@ namespace mechsweep {
 /// whatever a row's neighbours are. 128 reaches the speed of larger panels and wastes little on
 /// short batches.
 inline constexpr int64_t kPanelRows = 128;
-
-/// Which library multiplies matrices. Part of the results file's key: kernels change the last bits.
-enum class KernelSet {
-  onednn,  ///< oneDNN's prepacked linear
-  aten,    ///< at::linear (MKL where LibTorch has it)
-};
-std::string_view kernel_set_name(KernelSet kernels);
-/// Throws Error{usage} on an unknown name.
-KernelSet parse_kernel_set(const std::string& name);
 
 /// y = x W^T for panels of rows, with the weight packed once for the kernel.
 class Linear {
@@ -41,9 +32,9 @@ class Linear {
   KernelSet kernels_ = KernelSet::onednn;
 };
 
-/// Sum of tensors of one shape in the order of a binary tree over their indices: parts [0, n) as
-/// sum[0, n/2) + sum[n/2, n). Ranks that hold contiguous subtrees can add theirs first and get the
-/// same bits. Overwrites `parts`.
+/// Sum of contiguous fp32 tensors of one shape in the order of a binary tree over their indices:
+/// parts [0, n) as sum[0, n/2) + sum[n/2, n). Ranks that hold contiguous subtrees can add theirs
+/// first and get the same bits. Overwrites `parts`; the result is parts[0].
 at::Tensor tree_sum(std::vector<at::Tensor>& parts);
 
 }  // namespace mechsweep

@@ -1,9 +1,10 @@
 #include "model/model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
-#include "model/vector_math.h"
+#include "model/row_kernels.h"
 
 namespace mechsweep {
 
@@ -11,17 +12,35 @@ namespace {
 
 constexpr int kMaxParts = 8;
 
-at::Tensor activate(ActivationKind kind, const at::Tensor& values) {
-  switch (kind) {
-    case ActivationKind::silu:
-      return at::silu(values);
-    case ActivationKind::gelu_tanh:
-      return at::gelu(values, "tanh");
-    case ActivationKind::gelu_erf:
-      return at::gelu(values, "none");
-  }
-  ensure(false, "unknown activation");
-  return {};
+/// Positions whose cosines and sines are kept; later ones are computed when they are needed.
+constexpr int kTurnsKept = 4096;
+
+/// The MLP's nonlinearity, part by part: [kPanelRows, parts * tile] (twice as wide where gated: gate
+/// then up) to [parts, kPanelRows, tile].
+at::Tensor activate_parts(const ModelConfig& config, const at::Tensor& values, int parts,
+                          int64_t tile) {
+  at::Tensor source = values;
+  at::Tensor out = at::empty({parts, kPanelRows, tile}, at::kFloat);
+  const int64_t width = parts * tile;
+  ensure(config.activation != ActivationKind::gelu_erf || !config.gated_mlp,
+         "gated erf GELU has no kernel yet");
+  // Widths are whole vectors, so that ATen's kernel has no remainder loop.
+  const bool erf = config.activation == ActivationKind::gelu_erf;
+  if (erf) source = at::gelu(values, "none");
+  const float* from = source.const_data_ptr<float>();
+  float* to = out.mutable_data_ptr<float>();
+  for (int64_t r = 0; r < kPanelRows; ++r)
+    for (int part = 0; part < parts; ++part) {
+      const float* place = from + r * source.size(1) + part * tile;
+      float* target = to + (part * kPanelRows + r) * tile;
+      if (erf) {
+        std::copy_n(place, tile, target);
+      } else {
+        activate_row(config.activation, place, config.gated_mlp ? place + width : nullptr, tile,
+                     target);
+      }
+    }
+  return out;
 }
 
 }  // namespace
@@ -47,26 +66,50 @@ void Model::embed(std::span<const int32_t> tokens, std::span<const int32_t> posi
 }
 
 at::Tensor Model::normalise(const NormWeights& weights, const at::Tensor& rows) const {
-  if (config_.norm == NormKind::layer)
-    return at::layer_norm(rows, {config_.d_model}, weights.gain, weights.bias, config_.norm_eps);
-  return at::rms_norm(rows, {config_.d_model}, weights.gain, config_.norm_eps);
+  at::Tensor out = at::empty(rows.sizes(), at::kFloat);
+  const int64_t width = config_.d_model;
+  const auto eps = static_cast<float>(config_.norm_eps);
+  const float* gain = weights.gain.const_data_ptr<float>();
+  for (int64_t r = 0; r < rows.size(0); ++r) {
+    const float* from = rows.const_data_ptr<float>() + r * width;
+    float* to = out.mutable_data_ptr<float>() + r * width;
+    if (config_.norm == NormKind::layer) {
+      layer_norm_row(from, gain, weights.bias.const_data_ptr<float>(), width, eps, to);
+    } else {
+      rms_norm_row(from, gain, width, eps, to);
+    }
+  }
+  return out;
+}
+
+void Model::compute_turns(int32_t position, float* turns) const {
+  // Angles in fp32, as transformers computes them: at long positions fp64 angles would differ.
+  const size_t half = rope_frequencies_.size();
+  for (size_t i = 0; i < half; ++i) {
+    const float angle = static_cast<float>(position) * rope_frequencies_[i];
+    turns[i] = std::cos(angle);
+    turns[half + i] = std::sin(angle);
+  }
+}
+
+void Model::keep_turns() {
+  const int64_t width = 2 * static_cast<int64_t>(rope_frequencies_.size());
+  const int kept = std::min(kTurnsKept, config_.max_positions);
+  turns_.resize(kept * width);
+  for (int32_t position = 0; position < kept; ++position)
+    compute_turns(position, turns_.data() + position * width);
 }
 
 void Model::rotate(float* row, int heads, int32_t position) const {
-  // Angles in fp32, as transformers computes them: at long positions fp64 angles would differ.
   const auto half = static_cast<int64_t>(rope_frequencies_.size());
-  for (int64_t i = 0; i < half; ++i) {
-    const float angle = static_cast<float>(position) * rope_frequencies_[i];
-    const float cosine = std::cos(angle);
-    const float sine = std::sin(angle);
-    for (int head = 0; head < heads; ++head) {
-      float* x = row + int64_t{head} * config_.head_size;
-      const float a = x[i];
-      const float b = x[i + half];
-      x[i] = a * cosine - b * sine;
-      x[i + half] = b * cosine + a * sine;
-    }
+  const float* turns = turns_.data() + position * 2 * half;
+  std::vector<float> computed;
+  if (position * 2 * half >= static_cast<int64_t>(turns_.size())) {
+    computed.resize(2 * half);
+    compute_turns(position, computed.data());
+    turns = computed.data();
   }
+  rotate_heads(row, heads, config_.head_size, turns, half);
 }
 
 at::Tensor Model::project_qkv(int layer, const at::Tensor& resid,
@@ -104,18 +147,10 @@ at::Tensor Model::mlp_output(int layer, const at::Tensor& resid_mid) const {
   at::Tensor hidden = weights.up.forward(normalise(weights.mlp_norm, resid_mid));
   if (weights.up_bias.defined()) hidden.add_(weights.up_bias);
   const int parts = mlp_parts(config_);
-  const int64_t width = parts * mlp_tile_;
-  // Widths are padded to whole vectors, so that the activation has no remainder loop.
-  if (config_.gated_mlp) {
-    at::Tensor gate = activate(config_.activation, hidden.narrow(1, 0, width).contiguous());
-    hidden = gate.mul_(hidden.narrow(1, width, width));
-  } else {
-    hidden = activate(config_.activation, hidden);
-  }
+  hidden = activate_parts(config_, hidden, parts, mlp_tile_);
   std::vector<at::Tensor> sums;
   for (int part = 0; part < parts; ++part)
-    sums.push_back(weights.down_parts[part].forward(
-        hidden.narrow(1, part * mlp_tile_, mlp_tile_).contiguous()));
+    sums.push_back(weights.down_parts[part].forward(hidden.select(0, part)));
   at::Tensor out = tree_sum(sums);
   group_->all_reduce_sum({out.mutable_data_ptr<float>(), static_cast<size_t>(out.numel())});
   if (weights.down_bias.defined()) out.add_(weights.down_bias);

@@ -78,7 +78,11 @@ class Model {
   friend class ModelLoader;
 
   [[nodiscard]] at::Tensor normalise(const NormWeights& weights, const at::Tensor& rows) const;
+  /// Turns the queries and keys of a row.
   void rotate(float* row, int heads, int32_t position) const;
+  /// Cosines then sines of a position's angles.
+  void compute_turns(int32_t position, float* turns) const;
+  void keep_turns();
 
   ModelConfig config_;
   KernelSet kernels_;
@@ -89,6 +93,7 @@ class Model {
   NormWeights final_norm_;
   std::vector<Linear> unembedding_;
   std::vector<float> rope_frequencies_;  ///< one for each pair of rotated dimensions
+  std::vector<float> turns_;             ///< compute_turns of the first positions
   int64_t mlp_tile_ = 0;                 ///< padded width of an MLP tile
   int64_t weight_bytes_ = 0;
 };

@@ -163,6 +163,7 @@ class ModelLoader {
       model_.rope_frequencies_.push_back(
           1.0F /
           static_cast<float>(std::pow(rope.theta, static_cast<double>(i) / rope.dimensions)));
+    model_.keep_turns();
   }
 
   Model& model_;

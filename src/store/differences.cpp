@@ -72,8 +72,7 @@ class Comparison {
     const size_t before = lines_.size();
     for (const auto& [id, value] : in_file) {
       const auto found = now.find(id);
-      compare(fmt::format("{}[{}]", path, id), value,
-              found == now.end() ? nullptr : found->second);
+      compare(fmt::format("{}[{}]", path, id), value, found == now.end() ? nullptr : found->second);
     }
     for (const auto& [id, value] : now) {
       if (!in_file.contains(id)) compare(fmt::format("{}[{}]", path, id), nullptr, value);

@@ -10,7 +10,9 @@
 
 namespace mechsweep {
 
-int64_t DatasetSpec::element_bytes() const { return text_size > 0 ? text_size : element_size(type); }
+int64_t DatasetSpec::element_bytes() const {
+  return text_size > 0 ? text_size : element_size(type);
+}
 
 int64_t DatasetSpec::elements() const {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
@@ -27,8 +29,7 @@ std::vector<const TargetDataset*> SegmentMap::targets(const UnitSpec& unit) cons
   return found == by_stage_.end() ? std::vector<const TargetDataset*>{} : found->second;
 }
 
-std::vector<Segment> SegmentMap::segments(const UnitSpec& unit,
-                                          const TargetDataset& target) const {
+std::vector<Segment> SegmentMap::segments(const UnitSpec& unit, const TargetDataset& target) const {
   const auto& shape = layout_->datasets[static_cast<size_t>(target.dataset)].shape;
   int64_t row = 1;
   for (size_t axis = 1; axis < shape.size(); ++axis) row *= shape[axis];
@@ -64,8 +65,8 @@ std::vector<Segment> SegmentMap::segments(const UnitSpec& unit) const {
 int64_t SegmentMap::payload_bytes(const UnitSpec& unit) const {
   int64_t bytes = 0;
   for (const Segment& segment : segments(unit)) {
-    bytes += segment.count *
-             layout_->datasets[static_cast<size_t>(segment.dataset)].element_bytes();
+    bytes +=
+        segment.count * layout_->datasets[static_cast<size_t>(segment.dataset)].element_bytes();
   }
   return bytes;
 }
@@ -100,8 +101,8 @@ void check_dataset(const DatasetSpec& dataset, bool is_target) {
     fail(ErrorKind::internal, "dataset {} has no content and no unit fills it", dataset.path);
   }
   if (is_target && (dataset.text_size > 0 || dataset.shape.empty())) {
-    fail(ErrorKind::internal, "dataset {} is filled by units, so it needs numbers and a prompt axis",
-         dataset.path);
+    fail(ErrorKind::internal,
+         "dataset {} is filled by units, so it needs numbers and a prompt axis", dataset.path);
   }
   if (!dataset.scales.empty() && dataset.scales.size() != dataset.shape.size()) {
     fail(ErrorKind::internal, "dataset {} has {} axes but {} scales", dataset.path,
@@ -124,8 +125,9 @@ void check_scales(const FileLayout& layout) {
       const auto found = by_path.find(dataset.scales[axis]);
       if (found == by_path.end() || found->second->shape.size() != 1 ||
           found->second->shape[0] != dataset.shape[axis] || !found->second->scales.empty()) {
-        fail(ErrorKind::internal, "axis {} of dataset {} needs a dimension scale of {} values at {}",
-             axis, dataset.path, dataset.shape[axis], dataset.scales[axis]);
+        fail(ErrorKind::internal,
+             "axis {} of dataset {} needs a dimension scale of {} values at {}", axis, dataset.path,
+             dataset.shape[axis], dataset.scales[axis]);
       }
     }
   }

@@ -11,13 +11,13 @@
 #include "core/group.h"
 #include "core/json.h"
 #include "experiments/array_spec.h"
+#include "experiments/format_version.h"
 
 namespace mechsweep {
 
-/// Values of the root attribute `format`, and the version of what docs/results-file.md says.
+/// Values of the root attribute `format`.
 inline constexpr std::string_view kResultsFormat = "mechsweep-results";
 inline constexpr std::string_view kSummaryFormat = "mechsweep-summary";
-inline constexpr int kFormatVersion = 1;
 
 /// An HDF5 group and its attributes (a JSON object: strings, numbers, booleans, non-empty arrays of
 /// one of those; anything else is stored as JSON text). Groups that are only parents need no entry.
@@ -57,8 +57,8 @@ struct UnitSpec {
 
 /// A dataset that units of a (run, stage) fill. Its shape is [prompt, first axis if
 /// `split_by_first`, ...]; a unit's payload is, for every target dataset in order and every prompt
-/// in order, the contiguous segment of that prompt's row that its `first` range covers (or the whole
-/// row). That rule is all that verify needs.
+/// in order, the contiguous segment of that prompt's row that its `first` range covers (or the
+/// whole row). That rule is all that verify needs.
 struct TargetDataset {
   int32_t run = 0;
   int32_t stage = 0;

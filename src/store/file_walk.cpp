@@ -84,6 +84,8 @@ std::vector<std::string> scales_of(const Dataset& dataset, const FileWalk& walk)
   return scales;
 }
 
-bool is_scale(const Dataset& dataset) { return H5DSis_scale(dataset.id()) > 0; }
+bool is_scale(const Dataset& dataset) {
+  return H5DSis_scale(dataset.id()) > 0;
+}
 
 }  // namespace mechsweep

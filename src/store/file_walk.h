@@ -12,8 +12,8 @@ namespace mechsweep {
 
 /// Every object of a file.
 struct FileWalk {
-  std::vector<std::string> groups;    ///< without the root; parents before children
-  std::vector<std::string> datasets;  ///< sorted by path
+  std::vector<std::string> groups;         ///< without the root; parents before children
+  std::vector<std::string> datasets;       ///< sorted by path
   std::map<haddr_t, std::string> path_of;  ///< datasets by the address of their header
 };
 

@@ -9,10 +9,14 @@ namespace {
 
 hid_t plain_type(ElementType type) {
   switch (type) {
-    case ElementType::f64: return H5T_IEEE_F64LE;
-    case ElementType::f32: return H5T_IEEE_F32LE;
-    case ElementType::i32: return H5T_STD_I32LE;
-    case ElementType::u8: return H5T_STD_U8LE;
+    case ElementType::f64:
+      return H5T_IEEE_F64LE;
+    case ElementType::f32:
+      return H5T_IEEE_F32LE;
+    case ElementType::i32:
+      return H5T_STD_I32LE;
+    case ElementType::u8:
+      return H5T_STD_U8LE;
   }
   ensure(false, "unknown element type");
   return -1;
@@ -55,8 +59,8 @@ std::vector<Box> boxes_of(const std::vector<int64_t>& shape, int64_t offset, int
     for (size_t i = 0; i <= axis; ++i) {
       box.start[i] = static_cast<hsize_t>(offset / stride[i] % shape[i]);
     }
-    const int64_t steps = std::min(count / stride[axis],
-                                   shape[axis] - static_cast<int64_t>(box.start[axis]));
+    const int64_t steps =
+        std::min(count / stride[axis], shape[axis] - static_cast<int64_t>(box.start[axis]));
     box.count[axis] = static_cast<hsize_t>(steps);
     for (size_t i = axis + 1; i < rank; ++i) box.count[i] = static_cast<hsize_t>(shape[i]);
     offset += steps * stride[axis];
@@ -171,8 +175,8 @@ void Dataset::write(int64_t offset, std::span<const uint8_t> bytes) const {
                ErrorKind::internal, what);
     check_hdf5(H5Dwrite(id(), type_.get(), memory.get(), space_.get(), H5P_DEFAULT, bytes.data()),
                ErrorKind::resource, what);
-    bytes = bytes.subspan(static_cast<size_t>(H5Sget_simple_extent_npoints(memory.get()) *
-                                              spec_.element_bytes()));
+    bytes = bytes.subspan(
+        static_cast<size_t>(H5Sget_simple_extent_npoints(memory.get()) * spec_.element_bytes()));
   }
 }
 

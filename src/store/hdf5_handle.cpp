@@ -59,7 +59,9 @@ bool Hdf5Handle::close() {
   return closer_(std::exchange(id_, -1)) >= 0;
 }
 
-hid_t Hdf5Handle::release() { return std::exchange(id_, -1); }
+hid_t Hdf5Handle::release() {
+  return std::exchange(id_, -1);
+}
 
 Hdf5Handle own(hid_t id, Hdf5Handle::Closer closer, ErrorKind kind, const std::string& what) {
   check_hdf5(id, kind, what);

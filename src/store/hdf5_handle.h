@@ -10,8 +10,8 @@
 namespace mechsweep {
 
 /// Starts the HDF5 library once: no exit handler (it would flush after an error), no printing of
-/// error stacks, no plugins loaded from outside. Before MPI_Init if there is to be one: an HDF5 that
-/// is started later closes every open file inside MPI_Finalize, also after an I/O error.
+/// error stacks, no plugins loaded from outside. Before MPI_Init if there is to be one: an HDF5
+/// that is started later closes every open file inside MPI_Finalize, also after an I/O error.
 void start_hdf5();
 
 /// The library is not thread-safe; whoever calls it holds this.

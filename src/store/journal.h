@@ -16,14 +16,14 @@ enum class UnitState : uint8_t {
   skipped = 5
 };
 
-/// One slot of /journal: 64 bytes, little-endian, the last four a CRC-32C of the first sixty. A slot
-/// whose CRC fails reads as empty, so a torn write is only a unit to be done again.
+/// One slot of /journal: 64 bytes, little-endian, the last four a CRC-32C of the first sixty. A
+/// slot whose CRC fails reads as empty, so a torn write is only a unit to be done again.
 struct JournalEntry {
   UnitState state = UnitState::empty;
-  uint32_t attempt = 0;        ///< counts from 1
-  uint32_t rank = 0;           ///< rank that wrote it, for people; never part of a result
-  double seconds = 0.0;        ///< wall time of computing the unit
-  uint32_t payload_crc = 0;    ///< CRC-32C of the payload as written
+  uint32_t attempt = 0;      ///< counts from 1
+  uint32_t rank = 0;         ///< rank that wrote it, for people; never part of a result
+  double seconds = 0.0;      ///< wall time of computing the unit
+  uint32_t payload_crc = 0;  ///< CRC-32C of the payload as written
   uint64_t payload_bytes = 0;
   int64_t finished_unix_s = 0;
   bool operator==(const JournalEntry&) const = default;

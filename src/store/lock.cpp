@@ -104,8 +104,9 @@ bool try_flock(const FileDescriptor& file, int operation, const std::string& pat
   while (::flock(file.get(), operation | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) return false;
     if (errno == EINTR) continue;
-    fail(ErrorKind::resource, "{} cannot be locked: {}; put the results on a file system with flock",
-         path, errno_text(errno));
+    fail(ErrorKind::resource,
+         "{} cannot be locked: {}; put the results on a file system with flock", path,
+         errno_text(errno));
   }
   return true;
 }
@@ -179,8 +180,8 @@ void FileLock::release(const std::string& results_path) {
 
 std::string companion_path(const std::string& results_path, const std::string& suffix) {
   static const std::string kExtension = ".h5";
-  const bool has_extension = name_of(results_path).size() > kExtension.size() &&
-                             results_path.ends_with(kExtension);
+  const bool has_extension =
+      name_of(results_path).size() > kExtension.size() && results_path.ends_with(kExtension);
   const size_t stem = results_path.size() - (has_extension ? kExtension.size() : 0);
   return results_path.substr(0, stem) + suffix;
 }

@@ -8,11 +8,11 @@
 
 namespace mechsweep {
 
-/// STEM.lock beside a results file: made by the starter, with job, host, pid, boot id and start time
-/// in it; every rank holds a shared flock on it for as long as it runs. A second run is refused
-/// within seconds and told who owns it; the lock of a dead owner (flock free, and on this host its
-/// process gone) is taken over in place. The lock is advisory and lies beside the results, because a
-/// flock on the results themselves would block h5py readers.
+/// STEM.lock beside a results file: made by the starter, with job, host, pid, boot id and start
+/// time in it; every rank holds a shared flock on it for as long as it runs. A second run is
+/// refused within seconds and told who owns it; the lock of a dead owner (flock free, and on this
+/// host its process gone) is taken over in place. The lock is advisory and lies beside the results,
+/// because a flock on the results themselves would block h5py readers.
 class FileLock {
  public:
   /// One rank per sweep: takes the lock and holds it like the constructor does. Throws

@@ -18,8 +18,8 @@
 namespace mechsweep {
 namespace {
 
-// STEM.meta, little-endian: kMagic, size of the results file and number of pieces (uint64 each), the
-// pieces, the stored copies in their order, CRC-32C of all of that.
+// STEM.meta, little-endian: kMagic, size of the results file and number of pieces (uint64 each),
+// the pieces, the stored copies in their order, CRC-32C of all of that.
 constexpr std::string_view kMagic = "mechsweep-meta1\n";
 constexpr int64_t kPieceBytes = 65536;  // small enough to say where damage is
 

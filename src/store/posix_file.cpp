@@ -23,7 +23,9 @@ FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
   return *this;
 }
 
-std::string errno_text(int error) { return std::generic_category().message(error); }
+std::string errno_text(int error) {
+  return std::generic_category().message(error);
+}
 
 FileDescriptor open_file(const std::string& path, int flags, ErrorKind kind) {
   const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);

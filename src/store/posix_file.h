@@ -25,7 +25,8 @@ class FileDescriptor {
   int descriptor_ = -1;
 };
 
-/// open(2) with O_CLOEXEC; mode 0666 less the umask. Throws Error{kind} "PATH: cannot be opened: why".
+/// open(2) with O_CLOEXEC; mode 0666 less the umask. Throws Error{kind} "PATH: cannot be opened:
+/// why".
 FileDescriptor open_file(const std::string& path, int flags, ErrorKind kind);
 /// The text of errno for messages, such as "No space left on device".
 std::string errno_text(int error);

@@ -235,7 +235,9 @@ ResultsReader::~ResultsReader() {
   state_.reset();
 }
 
-const FileLayout& ResultsReader::layout() const { return state_->layout; }
+const FileLayout& ResultsReader::layout() const {
+  return state_->layout;
+}
 
 std::vector<JournalEntry> ResultsReader::journal() const {
   const std::scoped_lock lock(hdf5_mutex());
@@ -316,7 +318,8 @@ StoredRun ResultsReader::read_run(int run) const {
     if (spec.path == group) out.attributes = spec.attributes;
   }
   for (const auto& spec : s.layout.datasets) {
-    if (spec.path.starts_with(group + "/") && spec.text_size == 0 && !s.scales.contains(spec.path)) {
+    if (spec.path.starts_with(group + "/") && spec.text_size == 0 &&
+        !s.scales.contains(spec.path)) {
       out.arrays.push_back(s.array_of(spec, spec.path.substr(group.size() + 1)));
     }
   }

@@ -122,7 +122,8 @@ class ResultsReader {
   /// can be on disk without its payload, so a resume asks before it believes.
   [[nodiscard]] bool payload_matches(int unit, const JournalEntry& entry) const;
   /// Byte ranges of the file that change while a sweep runs (what units fill, /journal,
-  /// /attempts, and HDF5's mark of an open file), sorted. Everything else is metadata for STEM.meta.
+  /// /attempts, and HDF5's mark of an open file), sorted. Everything else is metadata for
+  /// STEM.meta.
   [[nodiscard]] std::vector<Range> raw_extents() const;
   /// Run ids in file order (their index is UnitSpec::run).
   [[nodiscard]] std::vector<std::string> run_ids() const;

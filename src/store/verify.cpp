@@ -12,15 +12,20 @@ void check_unit(const ResultsReader& reader, int unit, const JournalEntry& entry
   const UnitSpec& spec = reader.layout().units[static_cast<size_t>(unit)];
   const std::string id = to_hex(spec.id);
   switch (entry.state) {
-    case UnitState::empty: ++found.left; return;
-    case UnitState::skipped: ++found.skipped; return;
+    case UnitState::empty:
+      ++found.left;
+      return;
+    case UnitState::skipped:
+      ++found.skipped;
+      return;
     case UnitState::failed:
     case UnitState::crashed:
     case UnitState::quarantined:
       ++found.failed;
       found.failed_ids.push_back(id);
       return;
-    case UnitState::done: break;
+    case UnitState::done:
+      break;
   }
   const auto payload = reader.read_payload(unit);
   if (payload.size() != entry.payload_bytes || crc32c(payload) != entry.payload_crc) {

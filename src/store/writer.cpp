@@ -130,8 +130,9 @@ struct ResultsWriter::State {
     } catch (const Error& error) {
       failed = true;
       throw Error(error.kind(),
-                  error.message() + "; what is journalled is safe: mend the cause and start the "
-                                    "same command again to resume",
+                  error.message() +
+                      "; what is journalled is safe: mend the cause and start the "
+                      "same command again to resume",
                   {path, purpose});
     }
   }
@@ -245,8 +246,7 @@ void ResultsWriter::sync() {
 
 SlotPlace ResultsWriter::slot_place(int unit) const {
   state_->check_unit(unit);
-  return {state_->own_descriptor.get(),
-          state_->journal->extent().begin + unit * kJournalSlotBytes};
+  return {state_->own_descriptor.get(), state_->journal->extent().begin + unit * kJournalSlotBytes};
 }
 
 void ResultsWriter::close() {

@@ -34,8 +34,8 @@ float tree_sum(const std::vector<std::vector<float>>& all, size_t begin, size_t 
 TEST(MpiGroup, SumsByTheSameTreeOnEveryMemberForEveryLength) {
   const auto group = test_world().split(0);
   ASSERT_EQ(group->size(), test_world().size());
-  for (const size_t count : {size_t{0}, size_t{1}, size_t{7}, size_t{2048}, size_t{2049},
-                             size_t{100003}}) {
+  for (const size_t count :
+       {size_t{0}, size_t{1}, size_t{7}, size_t{2048}, size_t{2049}, size_t{100003}}) {
     std::vector<std::vector<float>> all;
     for (int rank = 0; rank < group->size(); ++rank) all.push_back(vector_of(rank, count));
     std::vector<float> expected(count);

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 
@@ -30,6 +31,18 @@ TEST(MpiKill, ResultsSurviveTheDeathOfOneRank) {
     }
   }
   EXPECT_GT(done_in_all, 0);
+}
+
+TEST(LoneFailure, EndsAllRanksInsteadOfHanging) {
+  for (int rank = 0; rank < 2; ++rank) {
+    const sample::TemporaryFolder folder;
+    const std::string command =
+        fmt::format("timeout 30 {} --oversubscribe -n 2 {} {} > {} 2>&1", MECHSWEEP_MPIEXEC,
+                    MECHSWEEP_LONE_FAILURE, rank, folder.file("log"));
+    const int status = std::system(command.c_str());
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 70);
+  }
 }
 
 }  // namespace

@@ -12,7 +12,9 @@ std::unique_ptr<World>& world_slot() {
 
 }  // namespace
 
-World& test_world() { return *world_slot(); }
+World& test_world() {
+  return *world_slot();
+}
 
 }  // namespace mechsweep
 

@@ -84,9 +84,9 @@ TEST(SharedFile, AFolderThatIsMissingIsOneErrorOnAllRanks) {
 TEST(SharedFile, AFileThatIsMissingIsAnErrorOnAllRanksAndNoHang) {
   const SharedFolder folder;
   const auto access = test_world().file_access();
-  EXPECT_THROW(test_world().together(
-                   [&] { ResultsWriter(folder.file("x.h5"), sample::layout(), *access); }),
-               Error);
+  EXPECT_THROW(
+      test_world().together([&] { ResultsWriter(folder.file("x.h5"), sample::layout(), *access); }),
+      Error);
 }
 
 TEST(SharedFile, ADiskThatIsFullForOneRankEndsCreationForAll) {

@@ -125,7 +125,9 @@ TEST(Launch, IsAloneUnlessALauncherSaysOtherwise) {
   const Launch by_mpirun =
       detect({{"OMPI_COMM_WORLD_SIZE", "4"}, {"PMIX_RANK", "0"}, {"SLURM_STEP_NUM_TASKS", "2"}});
   EXPECT_EQ(error_of([&] { check_rank_count(by_mpirun, 4); }), "no error");
-  EXPECT_THAT(error_of([&] { detect({{"SLURM_STEP_NUM_TASKS", "4"}}); }),
+  EXPECT_THAT(error_of([&] {
+                detect({{"SLURM_STEP_NUM_TASKS", "4"}});
+              }),
               testing::StartsWith("2 srun started 4 tasks without PMIx"));
 }
 

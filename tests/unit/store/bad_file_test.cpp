@@ -80,12 +80,11 @@ TEST(BadFile, EveryCutIsAnError) {
   const std::string path = folder.file("x.h5");
   create_file_alone(path, sample::layout());
   const auto size = static_cast<int64_t>(std::filesystem::file_size(path));
-  for (const int64_t cut : {size - 1, size / 2, int64_t{4096}, int64_t{95}, int64_t{8}, int64_t{7}}) {
+  for (const int64_t cut :
+       {size - 1, size / 2, int64_t{4096}, int64_t{95}, int64_t{8}, int64_t{7}}) {
     std::filesystem::resize_file(path, static_cast<uintmax_t>(cut));
     EXPECT_THAT(error_of([&] { ResultsReader reader(path); }), testing::StartsWith("3 " + path));
-    EXPECT_THAT(error_of([&] {
-                  ResultsWriter writer(path, sample::layout(), SoloFileAccess());
-                }),
+    EXPECT_THAT(error_of([&] { ResultsWriter writer(path, sample::layout(), SoloFileAccess()); }),
                 testing::StartsWith("3 " + path));
   }
 }
@@ -173,7 +172,8 @@ TEST(BadFolder, MissingAndReadOnlyFoldersAreResourceErrors) {
     if (::geteuid() == 0 && ::seteuid(65534) != 0) return std::string("cannot give up root");
     return error_of([&] { create_file_alone(path, sample::layout()); });
   });
-  EXPECT_THAT(text, testing::AllOf(testing::StartsWith("4 " + path), HasSubstr("ermission denied")));
+  EXPECT_THAT(text,
+              testing::AllOf(testing::StartsWith("4 " + path), HasSubstr("ermission denied")));
 }
 
 TEST(FullDisk, CreationSaysSoAndLeavesNothing) {

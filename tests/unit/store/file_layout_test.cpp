@@ -68,8 +68,8 @@ TEST(BoxesOf, CoverEveryPieceOfAnArrayInOrder) {
         for (hsize_t i = 0; i < box.count[0]; ++i) {
           for (hsize_t j = 0; j < box.count[1]; ++j) {
             for (hsize_t k = 0; k < box.count[2]; ++k) {
-              elements.push_back(static_cast<int64_t>(
-                  (box.start[0] + i) * 20 + (box.start[1] + j) * 5 + box.start[2] + k));
+              elements.push_back(static_cast<int64_t>((box.start[0] + i) * 20 +
+                                                      (box.start[1] + j) * 5 + box.start[2] + k));
             }
           }
         }
@@ -116,7 +116,8 @@ TEST(CheckLayout, NamesWhatDoesNotFit) {
   EXPECT_THAT(fault([](FileLayout& l) { l.targets[0].dataset = 99; }), HasSubstr("99"));
   EXPECT_THAT(fault([](FileLayout& l) { l.targets[2].split_by_first = true; }),
               HasSubstr("does not have"));
-  EXPECT_THAT(fault([](FileLayout& l) { l.units[0].prompts.end = 6; }), HasSubstr("unit 0 reaches"));
+  EXPECT_THAT(fault([](FileLayout& l) { l.units[0].prompts.end = 6; }),
+              HasSubstr("unit 0 reaches"));
   EXPECT_THAT(fault([](FileLayout& l) { l.units[1].first.end = 4; }), HasSubstr("unit 1 reaches"));
   EXPECT_THAT(fault([](FileLayout& l) { l.units[1].prompts = {3, 1}; }), HasSubstr("unit 1"));
   EXPECT_THAT(fault([](FileLayout& l) {

@@ -30,8 +30,8 @@ uint32_t slow_crc32c(const uint8_t* bytes, size_t count) {
 }
 
 TEST(Journal, SlotHasTheDocumentedBytes) {
-  std::vector<uint8_t> expected{3, 0, 0, 0, 4, 3, 2, 1, 0xD, 0xC, 0xB, 0xA, 0xEF, 0xBE, 0xAD, 0xDE,
-                                0, 0, 0, 0, 0, 0, 0xF8, 0x3F};
+  std::vector<uint8_t> expected{3,    0,    0,    0,    4, 3, 2, 1, 0xD, 0xC, 0xB,  0xA,
+                                0xEF, 0xBE, 0xAD, 0xDE, 0, 0, 0, 0, 0,   0,   0xF8, 0x3F};
   for (const int byte : {0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11}) {
     expected.push_back(static_cast<uint8_t>(byte));
   }

@@ -57,10 +57,15 @@ TEST(ResultsFile, ReaderRebuildsTheLayout) {
 TEST(ResultsFile, AttributesOfEveryKindSurvive) {
   const TemporaryFolder folder;
   FileLayout layout = sample::layout();
-  const Json attributes = {
-      {"text", "\xC3\xA9t\xC3\xA9"}, {"empty", ""},          {"whole", -7},
-      {"number", 0.5},               {"yes", true},          {"wholes", {1, 2, 3}},
-      {"numbers", {1.5, 2.0}},       {"words", {"a", "bcd"}}, {"flags", {true, false}}};
+  const Json attributes = {{"text", "\xC3\xA9t\xC3\xA9"},
+                           {"empty", ""},
+                           {"whole", -7},
+                           {"number", 0.5},
+                           {"yes", true},
+                           {"wholes", {1, 2, 3}},
+                           {"numbers", {1.5, 2.0}},
+                           {"words", {"a", "bcd"}},
+                           {"flags", {true, false}}};
   layout.groups[0].attributes = attributes;
   layout.datasets[0].attributes = attributes;
   layout.groups[0].attributes["long"] = std::string(200000, 'x');

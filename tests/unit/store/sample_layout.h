@@ -123,8 +123,7 @@ inline FileLayout layout(int64_t logits_per_row = 30000) {
   const std::string b = "/runs/scores/tiny/ab/";
   const auto target = [&](int run, int stage, bool split, DatasetSpec spec) {
     out.datasets.push_back(std::move(spec));
-    out.targets.push_back(
-        {run, stage, static_cast<int32_t>(out.datasets.size() - 1), split});
+    out.targets.push_back({run, stage, static_cast<int32_t>(out.datasets.size() - 1), split});
   };
   const std::vector<int64_t> shape{kPrompts, kLayers, kHeads};
   target(0, 0, true,
@@ -165,18 +164,26 @@ inline UnitResult result(const FileLayout& layout, int unit) {
     const auto fill = [&](auto example) {
       std::vector<decltype(example)> values(static_cast<size_t>(count));
       for (size_t i = 0; i < values.size(); ++i) {
-        values[i] = static_cast<decltype(example)>((unit * 37 + array * 11 +
-                                                    static_cast<int>(i % 1000)) % 251);
+        values[i] = static_cast<decltype(example)>(
+            (unit * 37 + array * 11 + static_cast<int>(i % 1000)) % 251);
       }
       return as_bytes(values);
     };
     ArrayBlock block;
     block.array = array;
     switch (dataset.type) {
-      case ElementType::f64: block.bytes = fill(double{}); break;
-      case ElementType::f32: block.bytes = fill(float{}); break;
-      case ElementType::i32: block.bytes = fill(int32_t{}); break;
-      case ElementType::u8: block.bytes = fill(uint8_t{}); break;
+      case ElementType::f64:
+        block.bytes = fill(double{});
+        break;
+      case ElementType::f32:
+        block.bytes = fill(float{});
+        break;
+      case ElementType::i32:
+        block.bytes = fill(int32_t{});
+        break;
+      case ElementType::u8:
+        block.bytes = fill(uint8_t{});
+        break;
     }
     out.blocks.push_back(std::move(block));
     ++array;

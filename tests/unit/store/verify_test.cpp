@@ -22,9 +22,9 @@ TEST(Verify, DigestIsThatOfItsDefinitionForAnyOrderOfWriting) {
   const FileLayout layout = sample::layout();
   const std::string expected = sample::digest(layout, sample::all_units(layout));
   std::vector<uint8_t> first_bytes;
-  for (const std::vector<int>& order : {std::vector{0, 1, 2, 3, 4, 5, 6},
-                                        std::vector{6, 5, 4, 3, 2, 1, 0},
-                                        std::vector{3, 0, 6, 2, 5, 1, 4, 3}}) {
+  for (const std::vector<int>& order :
+       {std::vector{0, 1, 2, 3, 4, 5, 6}, std::vector{6, 5, 4, 3, 2, 1, 0},
+        std::vector{3, 0, 6, 2, 5, 1, 4, 3}}) {
     const std::string path = folder.file(fmt::format("{}.h5", order[0]));
     sample::write_file(path, layout, order);
     const Verification found = verify_file(path);

@@ -1,0 +1,130 @@
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <sstream>
+
+#include "app/commands.h"
+#include "core/text_file.h"
+#include "model/checkpoint.h"
+#include "prompts/prompt_line.h"
+#include "store/results_file.h"
+
+namespace mechsweep {
+
+namespace {
+
+void print_line(const std::string& name, const std::string& value) {
+  std::printf("%-18s %s\n", name.c_str(), value.c_str());
+}
+
+/// Text that may hold any bytes is printed as JSON does, bad ones replaced.
+std::string json_text(const Json& value) {
+  return value.is_string() ? value.get<std::string>()
+                           : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void inspect_model(const std::string& path) {
+  const Checkpoint checkpoint = open_checkpoint(path);
+  print_line("path", path);
+  print_line("format", checkpoint.format);
+  const Json config = checkpoint.config.to_json();
+  print_line("architecture", json_text(config.at("architecture")));
+  for (const auto& [name, value] : config.items())
+    if (name != "architecture") print_line(name, json_text(value));
+  std::map<std::string, int64_t> by_type;
+  int64_t parameters = 0;
+  for (const TensorInfo& tensor : checkpoint.source->tensors()) {
+    ++by_type[std::string(storage_type_name(tensor.type))];
+    int64_t size = 1;
+    for (const int64_t length : tensor.shape) size *= length;
+    parameters += size;
+  }
+  print_line("parameters", fmt::format("{:.1f} million", static_cast<double>(parameters) / 1e6));
+  std::string types;
+  for (const auto& [type, count] : by_type)
+    types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, type);
+  print_line("tensors", types);
+  print_line("tokenizer", checkpoint.tokenizer
+                              ? fmt::format("byte-level BPE, {} ids, {} special",
+                                            checkpoint.tokenizer->vocab_size(),
+                                            checkpoint.tokenizer->special_tokens().size())
+                              : "none: prompts must be given as ids");
+  for (const std::string& file : checkpoint.files)
+    print_line("file", fmt::format("{} ({:.1f} MB)", file,
+                                   static_cast<double>(std::filesystem::file_size(file)) / 1e6));
+}
+
+void inspect_results(const std::string& path) {
+  const ResultsReader reader(path);
+  const FileLayout& layout = reader.layout();
+  print_line("path", path);
+  for (const auto& [name, value] : layout.attributes.items())
+    if (name != "config" && name != "identity") print_line(name, json_text(value));
+  print_line("units", std::to_string(layout.units.size()));
+  for (const GroupSpec& group : layout.groups) {
+    if (!group.attributes.contains("run_index")) continue;
+    std::printf("\nrun %s\n", group.path.substr(std::string("/runs/").size()).c_str());
+    for (const char* name : {"kind", "estimand", "prefix", "warnings"})
+      if (group.attributes.contains(name))
+        print_line(std::string("  ") + name, json_text(group.attributes.at(name)));
+    for (const DatasetSpec& dataset : layout.datasets) {
+      if (!dataset.path.starts_with(group.path + "/") || dataset.scales.empty()) continue;
+      std::string shape;
+      for (size_t i = 0; i < dataset.shape.size(); ++i)
+        shape += fmt::format("{}{} {}", i > 0 ? ", " : "",
+                             dataset.scales[i].substr(dataset.scales[i].rfind('/') + 1),
+                             dataset.shape[i]);
+      print_line("  " + dataset.path.substr(group.path.size() + 1), "[" + shape + "]");
+    }
+  }
+  const auto attempts = reader.attempts();
+  std::printf("\n");
+  for (size_t i = 0; i < attempts.size(); ++i)
+    print_line(fmt::format("attempt {}", i + 1), json_text(attempts[i].facts));
+}
+
+/// Counts what the lines hold; ids and texts are not checked against a model.
+void inspect_prompt_file(const std::string& path) {
+  const std::string text = read_text_file(path, ErrorKind::input);
+  std::istringstream lines{std::string(without_byte_order_mark(text))};
+  std::map<std::string, int64_t> fields;
+  int64_t prompts = 0, number = 0;
+  size_t shortest = SIZE_MAX, longest = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    Json json;
+    try {
+      json = parse_prompt_json(line);
+    } catch (const Error& error) {
+      throw error.within(fmt::format("{}:{}", path, number));
+    }
+    ++prompts;
+    for (const auto& [name, value] : json.items()) ++fields[name];
+    if (!json.contains("tokens") || !json["tokens"].is_array()) continue;
+    shortest = std::min(shortest, json["tokens"].size());
+    longest = std::max(longest, json["tokens"].size());
+  }
+  print_line("path", path);
+  print_line("prompts", std::to_string(prompts));
+  if (longest > 0) print_line("lengths", fmt::format("{}..{} tokens", shortest, longest));
+  for (const auto& [name, count] : fields)
+    print_line("field " + name, fmt::format("in {} prompts", count));
+}
+
+}  // namespace
+
+int inspect_command(const std::string& path) {
+  if (!std::filesystem::exists(path)) fail(ErrorKind::input, "{}: does not exist", path);
+  if (path.ends_with(".h5")) {
+    inspect_results(path);
+  } else if (path.ends_with(".jsonl")) {
+    inspect_prompt_file(path);
+  } else {
+    inspect_model(path);
+  }
+  return kExitDone;
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,54 @@
+#include "app/model_host.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include <sched.h>
+#include <spdlog/spdlog.h>
+
+#include "engine/model_session.h"
+
+namespace mechsweep {
+
+struct ModelHost::Loaded {
+  SoloGroup group;
+  std::unique_ptr<ModelSession> session;
+};
+
+ModelHost::ModelHost(const Plan& plan, int threads) : plan_(plan), threads_(threads) {}
+ModelHost::~ModelHost() = default;
+
+Executor& ModelHost::executor(int model) {
+  if (model != current_) {
+    loaded_.reset();  // two models at once may not fit
+    current_ = -1;
+    const auto start = std::chrono::steady_clock::now();
+    auto loaded = std::make_unique<Loaded>();
+    const ExecutionConfig& execution = plan_.sweep.execution;
+    loaded->session = open_model(
+        plan_.models[model].checkpoint, loaded->group,
+        {.executor = execution.executor,
+         .kernels = execution.kernels,
+         .threads = threads_,
+         .memory_bytes = static_cast<int64_t>(execution.memory_gib * 1073741824.0)});
+    spdlog::debug(
+        "loaded model '{}' in {:.2f} s", plan_.models[model].entry->id,
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    loaded_ = std::move(loaded);
+    current_ = model;
+  }
+  return loaded_->session->executor();
+}
+
+int threads_for_rank(const ExecutionConfig& execution, int local_ranks) {
+  if (execution.threads_per_rank > 0) return execution.threads_per_rank;
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  const int all = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int mine = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : all;
+  // Launchers often bind ranks to cores of their own already.
+  return mine < all ? std::max(1, mine) : std::max(1, all / local_ranks);
+}
+
+}  // namespace mechsweep

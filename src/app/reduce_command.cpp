@@ -1,0 +1,102 @@
+#include <filesystem>
+#include <optional>
+
+#include <spdlog/spdlog.h>
+
+#include "app/commands.h"
+#include "app/file_session.h"
+#include "app/summary_tables.h"
+#include "app/with_world.h"
+#include "core/hash.h"
+#include "experiments/summary.h"
+#include "store/lock.h"
+#include "store/results_file.h"
+#include "store/results_layout.h"
+#include "store/summary_layout.h"
+
+namespace mechsweep {
+
+namespace {
+
+/// What a results file says, read and checked.
+struct Source {
+  FileLayout layout;
+  std::vector<RunSummary> runs;
+  std::string state;  ///< hash of what is done
+};
+
+Source read_source(const std::string& path) {
+  const ResultsReader reader(path);
+  Source source{.layout = reader.layout()};
+  if (source.layout.attributes.at("format") != kResultsFormat)
+    fail(ErrorKind::input, "{}: is not a results file (format '{}'); give the file that run wrote",
+         path, source.layout.attributes.at("format").get<std::string>());
+  Sha256 hash;
+  for (const JournalEntry& entry : reader.journal())
+    hash.update(fmt::format("{} {};", static_cast<int>(entry.state), entry.payload_crc));
+  source.state = hash.hex_digest();
+  const auto ids = reader.run_ids();
+  for (size_t run = 0; run < ids.size(); ++run)
+    source.runs.push_back(summarise_run(reader.read_run(static_cast<int>(run))));
+  return source;
+}
+
+/// A summary of an earlier state of the results is worth nothing any more.
+void remove_stale_summary(const std::string& path, const std::string& key) {
+  if (!std::filesystem::exists(path)) return;
+  std::string old_key;
+  {
+    const ResultsReader reader(path);
+    if (reader.layout().attributes.at("format") != kSummaryFormat)
+      fail(ErrorKind::input, "{}: is in the way and no summary of ours; move it away", path);
+    old_key = reader.layout().attributes.value("key", "");
+  }
+  if (old_key == key) return;
+  spdlog::info("{}: replacing the summary of an earlier state", path);
+  std::filesystem::remove(path);
+  std::filesystem::remove(companion_path(path, ".meta"));
+}
+
+int reduce_on(World& world, const std::string& file) {
+  std::optional<Source> source;
+  world.together([&] { source.emplace(read_source(file)); });
+  SummaryPlan plan;
+  world.together([&] {
+    plan = plan_summary(source->layout, std::filesystem::path(file).filename().string(),
+                        source->runs, source->state);
+  });
+  const std::string path = companion_path(file, ".summary.h5");
+  world.on_root([&] {
+    remove_stale_summary(path, plan.layout.attributes.at("key").get<std::string>());
+  });
+  FileSession session{.path = path, .layout = plan.layout, .what = "reduce"};
+  session.unit_models.assign(plan.units.size(), 0);
+  session.stage_needs = [](int /*run*/, int /*stage*/) { return std::vector<int>(); };
+  for (const SummaryUnit& unit : plan.units)
+    session.unit_names.push_back(source->runs[unit.run].id + " " +
+                                 source->runs[unit.run].metrics[unit.metric].name);
+  const uint64_t seed = source->layout.attributes.at("seed").get<uint64_t>();
+  session.compute = [&](int index) {
+    const RunSummary& run = source->runs[plan.units[index].run];
+    const SummaryMetric& metric = run.metrics[plan.units[index].metric];
+    return summary_blocks(metric, summarise_metric(run, metric, seed));
+  };
+  session.facts = {{"software_version", software_version()}, {"ranks", world.size()}};
+  const int status = run_session(world, session);
+  if (status == kExitDone)
+    world.on_root([&] {
+      write_summary_csv(path, companion_path(file, ".summary.csv"));
+      write_summary_json(path, companion_path(file, ".summary.json"));
+      for (const RunSummary& run : source->runs)
+        for (const std::string& warning : run.warnings) spdlog::warn("{}: {}", run.id, warning);
+    });
+  return status;
+}
+
+}  // namespace
+
+int reduce_command(const std::string& file) {
+  return with_world([&](World& world) { return reduce_on(world, file); });
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,127 @@
+#include "app/summary_tables.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <vector>
+
+#include "app/stored_summary.h"
+#include "app/tidy_rows.h"
+#include "core/error.h"
+#include "core/json.h"
+#include "store/results_file.h"
+#include "store/summary_layout.h"
+
+namespace mechsweep {
+
+namespace {
+
+constexpr size_t kStrongest = 10;
+
+void write_text(const std::string& path, const std::string& text) {
+  const std::string aside = path + ".tmp";
+  std::ofstream file(aside, std::ios::binary);
+  file << text;
+  file.close();
+  if (!file || std::rename(aside.c_str(), path.c_str()) != 0) {
+    std::remove(aside.c_str());
+    fail(ErrorKind::resource, "{}: cannot be written; is the disk full or the folder read-only?",
+         path);
+  }
+}
+
+/// JSON has no NaN: it becomes null.
+Json number(double value) { return std::isnan(value) ? Json() : Json(value); }
+
+Json coordinate(const Axis& axis, int64_t place) {
+  if (!axis.labels.empty()) return axis.labels[place];
+  return axis.coordinates.empty() ? place : axis.coordinates[place];
+}
+
+Json cell_json(const StoredMetric& metric, int64_t cell) {
+  Json json;
+  int64_t rest = cell;
+  for (auto axis = metric.axes.rbegin(); axis != metric.axes.rend(); ++axis) {
+    json[axis->name] = coordinate(*axis, rest % axis->size);
+    rest /= axis->size;
+  }
+  for (const auto& [name, values] : metric.values) json[name] = number(values[cell]);
+  return json;
+}
+
+Json strongest_of(const StoredMetric& metric) {
+  const std::vector<double>& ranks = metric.values.at(kSummaryRank);
+  std::vector<int64_t> cells;
+  for (size_t i = 0; i < ranks.size(); ++i)
+    if (ranks[i] > 0) cells.push_back(static_cast<int64_t>(i));
+  std::sort(cells.begin(), cells.end(), [&](int64_t a, int64_t b) { return ranks[a] < ranks[b]; });
+  cells.resize(std::min(cells.size(), kStrongest));
+  Json list = Json::array();
+  for (const int64_t cell : cells) list.push_back(cell_json(metric, cell));
+  return list;
+}
+
+Json run_json(const StoredSummary& summary) {
+  Json run = {{"run", summary.run_id}};
+  for (const char* name :
+       {"kind", "estimand", "site", "operation", "positions", "direction", "prefix", "n_prompts",
+        "n_clusters", "resamples", "level", "base_loss", "base_accuracy", "candidate_accuracy",
+        "chance_loss", "chance_accuracy", "chance_is_among", "warnings"})
+    if (summary.attributes.contains(name)) run[name] = summary.attributes.at(name);
+  for (const StoredMetric& metric : summary.metrics) {
+    if (metric.values.contains(kSummaryRank)) run["strongest"][metric.name] = strongest_of(metric);
+    if (!metric.name.ends_with("_layer_profile")) continue;
+    Json profile = Json::array();
+    for (int64_t cell = 0; cell < metric.axes.front().size; ++cell)
+      profile.push_back(cell_json(metric, cell));
+    run["profiles"][metric.name] = profile;
+  }
+  return run;
+}
+
+}  // namespace
+
+void write_summary_csv(const std::string& summary_path, const std::string& csv_path) {
+  const ResultsReader reader(summary_path);
+  const auto summaries = read_summaries(reader);
+  AxisColumns columns;
+  for (const auto& summary : summaries)
+    for (const auto& metric : summary.metrics) columns.include(metric.axes);
+  std::string text = "run,model,prompts";
+  for (const std::string& name : columns.names()) text += "," + name;
+  text += ",metric,units";
+  std::vector<std::string> datasets(std::begin(kSummaryFloats), std::end(kSummaryFloats));
+  datasets.insert(datasets.end(), std::begin(kSummaryCounts), std::end(kSummaryCounts));
+  datasets.emplace_back(kSummaryRank);
+  for (const std::string& name : datasets)
+    text += "," + (name == "prompts" || name == "clusters" ? "n_" + name : name);
+  text += "\n";
+  for (const auto& summary : summaries)
+    for (const auto& metric : summary.metrics) {
+      const auto cells = static_cast<int64_t>(metric.values.at("mean").size());
+      for (int64_t cell = 0; cell < cells; ++cell) {
+        text += run_fields(summary.run_id) + "," + columns.cells(metric.axes, cell) + "," +
+                csv_field(metric.name) + "," + csv_field(metric.units);
+        for (const std::string& name : datasets) {
+          const auto found = metric.values.find(name);
+          text += "," + (found == metric.values.end() ? "" : number_text(found->second[cell]));
+        }
+        text += "\n";
+      }
+    }
+  write_text(csv_path, text);
+}
+
+void write_summary_json(const std::string& summary_path, const std::string& json_path) {
+  const ResultsReader reader(summary_path);
+  Json document;
+  const Json& root = reader.layout().attributes;
+  for (const char* name : {"name", "source", "source_key", "software_version", "seed", "kernels"})
+    if (root.contains(name)) document[name] = root.at(name);
+  document["runs"] = Json::array();
+  for (const auto& summary : read_summaries(reader)) document["runs"].push_back(run_json(summary));
+  write_text(json_path, document.dump(2) + "\n");
+}
+
+}  // namespace mechsweep

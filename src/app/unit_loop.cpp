@@ -1,0 +1,215 @@
+#include "app/unit_loop.h"
+
+#include <chrono>
+#include <ctime>
+#include <deque>
+#include <filesystem>
+#include <optional>
+
+#include <spdlog/spdlog.h>
+
+#include "app/progress.h"
+#include "app/stop_signals.h"
+#include "app/unit_worker.h"
+
+namespace mechsweep {
+
+namespace {
+
+enum MessageKind : int {
+  kRequest,    ///< rank -> 0: give me a unit
+  kAssign,     ///< 0 -> rank
+  kDone,       ///< rank -> 0: journalled; aux: 1 if it succeeded
+  kDropped,    ///< rank -> 0: a claimed unit was given back
+  kInterrupt,  ///< rank -> 0: a signal or the stop file was seen here
+  kStop,       ///< 0 -> rank: no more units; aux: 1 when interrupted, unit: failures so far
+  kGoodbye,    ///< rank -> 0: nothing is left to do here
+};
+
+/// One unit is computed while the next one waits, so that the way to rank 0 and back costs nothing.
+constexpr int kHeldUnits = 2;
+constexpr double kPollInterval_s = 0.001;
+constexpr double kStopFileInterval_s = 1.0;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Rank 0's part: answers requests from the policy.
+class Dispatcher {
+ public:
+  Dispatcher(const UnitLoop& loop, double total_flops)
+      : loop_(loop),
+        policy_(*loop.policy),
+        progress_(loop.what, static_cast<int64_t>(loop.unit_flops.size()),
+                  static_cast<int64_t>(loop.unit_flops.size()) - loop.policy->units_left(),
+                  total_flops, loop.done_flops) {}
+
+  void handle(int from, const Message& message) {
+    const auto unit = static_cast<int>(message.unit);
+    switch (message.kind) {
+      case kRequest: requests_.push_back(from); break;
+      case kDone:
+        policy_.finished(from, unit, message.aux == 1, message.seconds);
+        progress_.unit_done(loop_.unit_flops[unit], message.aux == 1);
+        if (message.aux != 1) ++failed_;
+        break;
+      case kDropped: policy_.drop(unit); break;
+      case kInterrupt: interrupted_ = true; break;
+      case kGoodbye: ++goodbyes_; break;
+      default: ensure(false, "rank 0 got a message that is not for it");
+    }
+  }
+
+  /// Answers what can be answered now.
+  void serve() {
+    if (!stopped_ && (interrupted_ || policy_.all_done())) {
+      stopped_ = true;
+      requests_.clear();
+      for (int rank = 0; rank < loop_.world.size(); ++rank)
+        loop_.world.send(rank, {.kind = kStop, .unit = failed_, .aux = interrupted_ ? 1 : 0});
+    }
+    for (size_t waiting = requests_.size(); waiting > 0 && !stopped_; --waiting) {
+      const int rank = requests_.front();
+      requests_.pop_front();
+      if (const auto unit = policy_.next(rank)) {
+        loop_.world.send(rank, {.kind = kAssign, .unit = *unit});
+      } else {
+        requests_.push_back(rank);  // asks again when a stage opens
+      }
+    }
+    progress_.show();
+  }
+
+  [[nodiscard]] bool finished() const { return goodbyes_ == loop_.world.size(); }
+  void end() { progress_.finish(); }
+
+ private:
+  const UnitLoop& loop_;
+  DispatchPolicy& policy_;
+  Progress progress_;
+  std::deque<int> requests_;
+  int64_t failed_ = 0;
+  int goodbyes_ = 0;
+  bool interrupted_ = false;
+  bool stopped_ = false;
+};
+
+/// What every rank does: asks for units, computes, writes, reports.
+class Worker {
+ public:
+  explicit Worker(const UnitLoop& loop) : loop_(loop), worker_(loop.compute) {
+    for (int i = 0; i < kHeldUnits; ++i) request();
+  }
+
+  void handle(const Message& message) {
+    if (message.kind == kAssign && !stopping_) {
+      worker_.add(static_cast<int>(message.unit));
+    } else if (message.kind == kAssign) {
+      loop_.world.send(0, {.kind = kDropped, .unit = message.unit});
+    } else if (message.kind == kStop) {
+      stopping_ = true;
+      outcome_ = {.failed = message.unit, .interrupted = message.aux == 1};
+      for (const int unit : worker_.drop_waiting())
+        loop_.world.send(0, {.kind = kDropped, .unit = unit});
+    }
+  }
+
+  /// Writes what has been computed; waits a moment for it.
+  void step() {
+    if (auto finished = worker_.take(kPollInterval_s)) record(*finished);
+    watch_for_stop();
+    if (seconds_since(synced_) >= loop_.sync_interval_s) {
+      loop_.writer.sync();
+      synced_ = Clock::now();
+    }
+    if (stopping_ && !said_goodbye_ && worker_.held() == 0) {
+      said_goodbye_ = true;
+      loop_.world.send(0, {.kind = kGoodbye});
+    }
+  }
+
+  [[nodiscard]] bool finished() const { return said_goodbye_; }
+  [[nodiscard]] LoopOutcome outcome() const { return outcome_; }
+
+ private:
+  void request() { loop_.world.send(0, {.kind = kRequest}); }
+
+  void record(const FinishedUnit& finished) {
+    if (finished.fatal) throw *finished.fatal;
+    JournalEntry entry{.attempt = loop_.attempt,
+                       .rank = static_cast<uint32_t>(loop_.world.rank()),
+                       .seconds = finished.elapsed_s,
+                       .finished_unix_s = std::time(nullptr)};
+    if (finished.failure) {
+      spdlog::error("unit {} failed: {}", loop_.unit_names[finished.unit], *finished.failure);
+      entry.state = UnitState::failed;
+      loop_.writer.write_state(finished.unit, entry);
+    } else {
+      entry.state = UnitState::done;
+      loop_.writer.write_unit(finished.unit, finished.result, entry);
+    }
+    loop_.world.send(0, {.kind = kDone,
+                         .unit = finished.unit,
+                         .aux = finished.failure ? 0 : 1,
+                         .seconds = finished.elapsed_s});
+    if (!stopping_) request();
+  }
+
+  void watch_for_stop() {
+    if (reported_stop_ || stopping_) return;
+    bool stop = StopSignals::requested();
+    if (!stop && seconds_since(looked_) >= kStopFileInterval_s) {
+      looked_ = Clock::now();
+      std::error_code error;
+      stop = std::filesystem::exists(loop_.stop_path, error);
+    }
+    if (!stop) return;
+    reported_stop_ = true;
+    loop_.world.send(0, {.kind = kInterrupt});
+  }
+
+  const UnitLoop& loop_;
+  UnitWorker worker_;
+  Clock::time_point synced_ = Clock::now();
+  Clock::time_point looked_ = Clock::now();
+  LoopOutcome outcome_;
+  bool stopping_ = false;
+  bool reported_stop_ = false;
+  bool said_goodbye_ = false;
+};
+
+}  // namespace
+
+LoopOutcome run_units(const UnitLoop& loop) {
+  const StopSignals signals;
+  double total_flops = 0.0;
+  for (const double flops : loop.unit_flops) total_flops += flops;
+  std::optional<Dispatcher> dispatcher;
+  if (loop.world.rank() == 0) dispatcher.emplace(loop, total_flops);
+  Worker worker(loop);
+  while (!worker.finished() || (dispatcher && !dispatcher->finished())) {
+    while (auto received = loop.world.poll()) {
+      const auto& [from, message] = *received;
+      if (message.kind == kAssign || message.kind == kStop) {
+        worker.handle(message);
+      } else {
+        dispatcher->handle(from, message);
+      }
+    }
+    if (dispatcher) dispatcher->serve();
+    worker.step();
+  }
+  loop.writer.sync();
+  if (dispatcher) dispatcher->end();
+  return worker.outcome();
+}
+
+int loop_status(const LoopOutcome& outcome, int64_t units_failed_in_file) {
+  if (outcome.interrupted) return exit_status(ErrorKind::interrupted);
+  return outcome.failed + units_failed_in_file > 0 ? kExitUnitsFailed : kExitDone;
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,91 @@
+#include "app/unit_worker.h"
+
+#include <chrono>
+#include <new>
+
+namespace mechsweep {
+
+UnitWorker::UnitWorker(std::function<UnitResult(int)> compute)
+    : compute_(std::move(compute)), thread_([this] { work(); }) {}
+
+UnitWorker::~UnitWorker() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    waiting_.clear();
+  }
+  has_work_.notify_all();
+  thread_.join();
+}
+
+void UnitWorker::add(int unit) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back(unit);
+  }
+  has_work_.notify_one();
+}
+
+std::deque<int> UnitWorker::drop_waiting() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(waiting_, {});
+}
+
+std::optional<FinishedUnit> UnitWorker::take(double seconds) {
+  std::unique_lock lock(mutex_);
+  has_finished_.wait_for(lock, std::chrono::duration<double>(seconds),
+                         [this] { return !finished_.empty(); });
+  if (finished_.empty()) return std::nullopt;
+  FinishedUnit unit = std::move(finished_.front());
+  finished_.pop_front();
+  return unit;
+}
+
+int UnitWorker::held() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<int>(waiting_.size() + finished_.size()) + (computing_ ? 1 : 0);
+}
+
+void UnitWorker::work() {
+  for (;;) {
+    int unit = -1;
+    {
+      std::unique_lock lock(mutex_);
+      has_work_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      if (stopping_) return;
+      unit = waiting_.front();
+      waiting_.pop_front();
+      computing_ = true;
+    }
+    FinishedUnit finished = compute_one(unit);
+    {
+      const std::lock_guard lock(mutex_);
+      finished_.push_back(std::move(finished));
+      computing_ = false;
+    }
+    has_finished_.notify_one();
+  }
+}
+
+FinishedUnit UnitWorker::compute_one(int unit) const {
+  FinishedUnit finished{.unit = unit};
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    finished.result = compute_(unit);
+  } catch (const Error& error) {
+    if (error.kind() == ErrorKind::input || error.kind() == ErrorKind::resource) {
+      finished.fatal = error;
+    } else {
+      finished.failure = error.what();
+    }
+  } catch (const std::bad_alloc&) {
+    finished.fatal = Error(ErrorKind::resource, "not enough memory; lower execution.memory_gib");
+  } catch (const std::exception& error) {
+    finished.failure = error.what();
+  }
+  finished.elapsed_s =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return finished;
+}
+
+}  // namespace mechsweep

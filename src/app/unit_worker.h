@@ -1,0 +1,57 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "core/error.h"
+#include "experiments/array_spec.h"
+
+namespace mechsweep {
+
+/// A unit that has been computed, or could not be.
+struct FinishedUnit {
+  int unit = -1;
+  UnitResult result;
+  double elapsed_s = 0.0;
+  std::optional<Error> fatal;          ///< ends the launch
+  std::optional<std::string> failure;  ///< fails the unit only
+};
+
+/// Computes units one after another on a thread of its own.
+class UnitWorker {
+ public:
+  explicit UnitWorker(std::function<UnitResult(int)> compute);
+  ~UnitWorker();
+  UnitWorker(const UnitWorker&) = delete;
+  UnitWorker& operator=(const UnitWorker&) = delete;
+
+  void add(int unit);
+  /// Forgets units that have not been started; returns them.
+  std::deque<int> drop_waiting();
+  /// The next finished unit; waits at most `seconds` for one.
+  std::optional<FinishedUnit> take(double seconds);
+  /// Units added and not yet taken.
+  [[nodiscard]] int held() const;
+
+ private:
+  void work();
+  FinishedUnit compute_one(int unit) const;
+
+  std::function<UnitResult(int)> compute_;
+  mutable std::mutex mutex_;
+  std::condition_variable has_work_;
+  std::condition_variable has_finished_;
+  std::deque<int> waiting_;
+  std::deque<FinishedUnit> finished_;
+  bool computing_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace mechsweep

@@ -1,0 +1,19 @@
+#include "app/with_world.h"
+
+#include "app/commands.h"
+
+namespace mechsweep {
+
+int with_world(const std::function<int(World&)>& body) {
+  const auto world = start_world(nullptr, nullptr);
+  try {
+    return body(*world);
+  } catch (const std::exception& error) {
+    if (!world->leaves_together()) world->abort(report(error));
+    if (world->rank() == 0) return report(error);
+    const auto* known = dynamic_cast<const Error*>(&error);
+    return exit_status(known != nullptr ? known->kind() : ErrorKind::internal);
+  }
+}
+
+}  // namespace mechsweep

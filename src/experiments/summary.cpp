@@ -1,0 +1,149 @@
+#include "experiments/summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/error.h"
+#include "experiments/effect_run.h"
+#include "stats/profile.h"
+#include "stats/ranking.h"
+#include "stats/split.h"
+
+namespace mechsweep {
+
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// Keeps the counted prompts and averages over the target axis, which is the last one if there.
+std::vector<double> reduce_prompts(const std::vector<double>& values, int64_t row, int64_t targets,
+                                   const std::vector<int64_t>& counted) {
+  std::vector<double> out;
+  out.reserve(counted.size() * (row / targets));
+  for (const int64_t p : counted)
+    for (int64_t cell = 0; cell < row / targets; ++cell) {
+      double sum = 0.0;
+      int64_t n = 0;
+      for (int64_t t = 0; t < targets; ++t) {
+        const double value = values[p * row + cell * targets + t];
+        if (std::isnan(value)) continue;
+        sum += value;
+        ++n;
+      }
+      out.push_back(n > 0 ? sum / static_cast<double>(n) : kNaN);
+    }
+  return out;
+}
+
+SummaryMetric reduce_metric(const Metric& metric, const std::vector<int64_t>& counted) {
+  SummaryMetric summary{.name = metric.name,
+                        .long_name = metric.long_name,
+                        .units = metric.units,
+                        .axes = metric.axes};
+  int64_t targets = 1;
+  if (!summary.axes.empty() && summary.axes.back().name == kTargetAxis) {
+    targets = summary.axes.back().size;
+    summary.axes.pop_back();
+  }
+  const int64_t row = metric.cells();
+  summary.cells = row / targets;
+  summary.values = reduce_prompts(metric.values, row, targets, counted);
+  if (!metric.numerator.empty()) {
+    summary.numerator = reduce_prompts(metric.numerator, row, targets, counted);
+    summary.denominator = reduce_prompts(metric.denominator, row, targets, counted);
+  }
+  if (summary.axes.empty()) summary.axes.push_back({.name = "all", .size = 1});
+  const auto& axes = summary.axes;
+  const bool heads = axes.size() == 2 && axes[0].name == "layer" && axes[1].name == "head";
+  summary.ranked =
+      metric.headline && (heads || (axes.size() == 1 && axes[0].name == "named_head"));
+  return summary;
+}
+
+std::optional<SummaryMetric> profile_of(const SummaryMetric& metric, int64_t prompts) {
+  if (!metric.ranked || metric.axes.size() != 2 || !metric.numerator.empty()) return std::nullopt;
+  SummaryMetric profile{.name = metric.name + "_layer_profile",
+                        .long_name = metric.long_name + ", mean over heads",
+                        .units = metric.units,
+                        .axes = {metric.axes[0]},
+                        .cells = metric.axes[0].size};
+  profile.values =
+      layer_profiles(metric.values, prompts, metric.axes[0].size, metric.axes[1].size);
+  return profile;
+}
+
+void add_warnings(const StoredRun& run, RunSummary& summary) {
+  if (summary.prompts_left_out > 0)
+    summary.warnings.push_back(fmt::format("{} of {} prompts are not computed in full and left out",
+                                           summary.prompts_left_out, run.templates.size()));
+  if (summary.cluster_count < 10)
+    summary.warnings.push_back(
+        fmt::format("only {} independent prompts or templates: intervals are rough",
+                    summary.cluster_count));
+  if (!summary.performance || !summary.performance->fails()) return;
+  const TaskPerformance& task = *summary.performance;
+  summary.warnings.push_back(
+      fmt::format("the model fails this task: base loss {:.2f} nats is no better than chance "
+                  "({:.2f}), so effects on it say little",
+                  task.base_loss, task.chance_loss));
+}
+
+}  // namespace
+
+RunSummary summarise_run(const StoredRun& run) {
+  RunSummary summary{.id = run.id};
+  summary.statistics =
+      StatisticsConfig::from_json(Json::parse(run.attributes.at("statistics").get<std::string>()));
+  std::vector<int64_t> counted;
+  std::vector<std::string> templates;
+  for (size_t p = 0; p < run.complete.size(); ++p) {
+    if (run.complete[p] == 0) continue;
+    counted.push_back(static_cast<int64_t>(p));
+    const bool alone = !summary.statistics.cluster_by_template;
+    templates.push_back(alone ? std::string() : run.templates[p]);
+  }
+  summary.prompts = static_cast<int64_t>(counted.size());
+  summary.prompts_left_out = static_cast<int64_t>(run.complete.size() - counted.size());
+  summary.clusters = clusters_of(templates);
+  for (const int cluster : summary.clusters)
+    summary.cluster_count = std::max<int64_t>(summary.cluster_count, cluster + 1);
+  if (counted.empty()) {
+    summary.warnings.emplace_back("no prompt is computed in full yet");
+    return summary;
+  }
+  for (const Metric& metric : experiment_kind(run.kind).derive(run)) {
+    if (!metric.summarised) continue;
+    summary.metrics.push_back(reduce_metric(metric, counted));
+    if (auto profile = profile_of(summary.metrics.back(), summary.prompts))
+      summary.metrics.push_back(std::move(*profile));
+  }
+  if (run.find("base/loss") != nullptr) summary.performance = task_performance(run);
+  add_warnings(run, summary);
+  return summary;
+}
+
+MetricSummary summarise_metric(const RunSummary& run, const SummaryMetric& metric, uint64_t seed) {
+  const BootstrapOptions options{.resamples = run.statistics.resamples,
+                                 .level = run.statistics.level,
+                                 .seed = seed,
+                                 .purpose = "bootstrap/" + run.id};
+  const auto cells_of = [&](const std::vector<double>& values) {
+    return PromptCells{values, run.prompts, metric.cells};
+  };
+  MetricSummary summary;
+  summary.cells = metric.numerator.empty()
+                      ? bootstrap_means(cells_of(metric.values), run.clusters, options)
+                      : bootstrap_ratios(cells_of(metric.numerator), cells_of(metric.denominator),
+                                         run.clusters, options);
+  if (!metric.ranked) return summary;
+  std::vector<double> estimates;
+  for (const CellEstimate& cell : summary.cells) estimates.push_back(cell.estimate);
+  summary.ranks.assign(estimates.size(), 0);
+  int32_t rank = 0;
+  for (const int64_t cell : order_descending(estimates))
+    if (!std::isnan(estimates[cell])) summary.ranks[cell] = ++rank;
+  return summary;
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/effect_metrics.h"
+#include "experiments/experiment.h"
+#include "experiments/statistics_config.h"
+#include "stats/bootstrap.h"
+
+namespace mechsweep {
+
+/// A metric as `reduce` summarises it: one number per prompt and cell, targets averaged, and only
+/// prompts that were computed in full.
+struct SummaryMetric {
+  std::string name;
+  std::string long_name;
+  std::string units;
+  std::vector<Axis> axes;  ///< at least one; scalars have the axis "all" of size 1
+  int64_t cells = 0;
+  std::vector<double> values;       ///< [P, cells]
+  std::vector<double> numerator;    ///< [P, cells] where the headline is a ratio of means, else empty
+  std::vector<double> denominator;  ///< likewise
+  bool ranked = false;              ///< cells are heads: they get a rank, 1 the largest
+};
+
+/// Everything that reduce needs of a run.
+struct RunSummary {
+  std::string id;
+  StatisticsConfig statistics;
+  int64_t prompts = 0;         ///< counted ones
+  int64_t prompts_left_out = 0;  ///< not computed in full
+  std::vector<int> clusters;   ///< per counted prompt
+  int64_t cluster_count = 0;
+  std::vector<SummaryMetric> metrics;
+  std::optional<TaskPerformance> performance;  ///< of effect runs
+  std::vector<std::string> warnings;
+};
+
+/// Throws Error{input} when the run's arrays are not what its kind says.
+RunSummary summarise_run(const StoredRun& run);
+
+/// Numbers of one metric, by cell.
+struct MetricSummary {
+  std::vector<CellEstimate> cells;
+  std::vector<int32_t> ranks;  ///< empty unless ranked; 0 where a cell has no value
+};
+
+/// Means (or ratios of means) over prompts with bootstrap intervals. The resamples are the same for
+/// all metrics of a run.
+MetricSummary summarise_metric(const RunSummary& run, const SummaryMetric& metric, uint64_t seed);
+
+}  // namespace mechsweep

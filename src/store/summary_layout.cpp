@@ -1,0 +1,138 @@
+#include "store/summary_layout.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "store/results_layout.h"
+
+namespace mechsweep {
+
+namespace {
+
+std::array<uint8_t, 32> unit_id(const std::string& run, const std::string& metric) {
+  Sha256 hash;
+  hash.update(Json{{"run", run}, {"metric", metric}}.dump());
+  return hash.digest();
+}
+
+Json run_attributes(const Json& source, const RunSummary& run) {
+  Json attributes = source;
+  attributes.erase("stages");
+  attributes["n_prompts"] = run.prompts;
+  attributes["n_prompts_left_out"] = run.prompts_left_out;
+  attributes["n_clusters"] = run.cluster_count;
+  attributes["resamples"] = run.statistics.resamples;
+  attributes["level"] = run.statistics.level;
+  attributes["interval"] = run.statistics.interval;
+  if (!run.warnings.empty()) attributes["warnings"] = run.warnings;
+  if (run.performance) {
+    attributes["base_loss"] = run.performance->base_loss;
+    attributes["base_accuracy"] = run.performance->base_accuracy;
+    attributes["candidate_accuracy"] = run.performance->candidate_accuracy;
+    attributes["chance_loss"] = run.performance->chance_loss;
+    attributes["chance_accuracy"] = run.performance->chance_accuracy;
+    attributes["chance_is_among"] =
+        run.performance->has_candidates ? "the tracked tokens" : "the whole vocabulary";
+  }
+  return attributes;
+}
+
+/// Adds the datasets of one metric as targets of its own stage.
+void add_metric(FileLayout& layout, const std::string& run_folder, int run, int stage,
+                const SummaryMetric& metric) {
+  const std::string group = run_folder + "/" + metric.name;
+  layout.groups.push_back({group, {{"long_name", metric.long_name}, {"units", metric.units}}});
+  const auto scales = add_scales(layout, run_folder, metric.axes);
+  std::vector<int64_t> shape;
+  for (const Axis& axis : metric.axes) shape.push_back(axis.size);
+  const auto add = [&](const char* name, ElementType type) {
+    layout.targets.push_back({.run = run,
+                              .stage = stage,
+                              .dataset = static_cast<int32_t>(layout.datasets.size())});
+    layout.datasets.push_back({.path = group + "/" + name,
+                               .type = type,
+                               .shape = shape,
+                               .scales = scales,
+                               .attributes = {{"units", metric.units}}});
+  };
+  for (const char* name : kSummaryFloats) add(name, ElementType::f64);
+  for (const char* name : kSummaryCounts) add(name, ElementType::i32);
+  if (metric.ranked) add(kSummaryRank, ElementType::i32);
+}
+
+const Json& group_attributes(const FileLayout& layout, const std::string& path) {
+  const auto found = std::find_if(layout.groups.begin(), layout.groups.end(),
+                                  [&](const GroupSpec& group) { return group.path == path; });
+  if (found == layout.groups.end())
+    fail(ErrorKind::input, "the group '{}' is missing: the file is damaged", path);
+  return found->attributes;
+}
+
+}  // namespace
+
+SummaryPlan plan_summary(const FileLayout& source, const std::string& source_name,
+                         const std::vector<RunSummary>& runs, const std::string& source_state) {
+  SummaryPlan plan;
+  FileLayout& layout = plan.layout;
+  const Json identity = {{"format_version", kFormatVersion},
+                         {"source_key", source.attributes.at("key")},
+                         {"source_state", source_state}};
+  layout.attributes = {{"format", kSummaryFormat},
+                       {"format_version", kFormatVersion},
+                       {"identity", identity.dump()},
+                       {"key", sha256_hex(identity.dump())},
+                       {"source", source_name},
+                       {"source_key", source.attributes.at("key")},
+                       {"software_version", software_version()}};
+  for (const char* name : {"name", "config", "seed", "kernels"})
+    layout.attributes[name] = source.attributes.at(name);
+  for (const GroupSpec& group : source.groups)
+    if (group.path.starts_with("/models/")) layout.groups.push_back(group);
+  for (size_t r = 0; r < runs.size(); ++r) {
+    const RunSummary& run = runs[r];
+    const std::string folder = run_group(run.id);
+    layout.groups.push_back({folder, run_attributes(group_attributes(source, folder), run)});
+    for (size_t m = 0; m < run.metrics.size(); ++m) {
+      const SummaryMetric& metric = run.metrics[m];
+      const int stage = static_cast<int>(m);
+      add_metric(layout, folder, static_cast<int>(r), stage, metric);
+      layout.units.push_back({.id = unit_id(run.id, metric.name),
+                              .run = static_cast<int32_t>(r),
+                              .stage = stage,
+                              .prompts = {0, metric.axes.front().size},
+                              .flops = static_cast<double>(metric.cells) *
+                                       static_cast<double>(run.statistics.resamples) *
+                                       static_cast<double>(run.cluster_count)});
+      plan.units.push_back({static_cast<int>(r), stage});
+    }
+  }
+  return plan;
+}
+
+UnitResult summary_blocks(const SummaryMetric& metric, const MetricSummary& summary) {
+  UnitResult result;
+  const auto add = [&]<typename T>(const std::vector<T>& values) {
+    const auto bytes = bytes_of(std::span<const T>(values));
+    result.blocks.push_back(
+        {static_cast<int>(result.blocks.size()), {bytes.begin(), bytes.end()}});
+  };
+  const auto column = [&](auto value) {
+    std::vector<decltype(value(summary.cells.front()))> values;
+    for (const CellEstimate& cell : summary.cells) values.push_back(value(cell));
+    add(values);
+  };
+  using Cell = const CellEstimate&;
+  column([](Cell cell) { return cell.estimate; });
+  column([](Cell cell) { return cell.intervals.standard_error; });
+  column([](Cell cell) { return cell.intervals.percentile_low; });
+  column([](Cell cell) { return cell.intervals.percentile_high; });
+  column([](Cell cell) { return cell.intervals.bca_low; });
+  column([](Cell cell) { return cell.intervals.bca_high; });
+  column([](Cell cell) { return static_cast<int32_t>(cell.prompts); });
+  column([](Cell cell) { return static_cast<int32_t>(cell.clusters); });
+  if (metric.ranked) add(summary.ranks);
+  return result;
+}
+
+}  // namespace mechsweep
