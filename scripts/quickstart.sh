@@ -28,7 +28,7 @@ main() {
   step "reducing" build/mechsweep reduce "$FILE"
   step "drawing the report" draw_report
   print_strongest_induction_heads
-  say "the report is in $OUT/report; times are in $OUT/times.txt."
+  say "the report is $OUT/report/index.html; times are in $OUT/times.txt."
 }
 
 # step WHAT COMMAND... runs one step, says so, and notes its time.
@@ -44,21 +44,20 @@ step() {
 draw_report() {
   local python
   python=$(environment_python analysis) || return
-  PYTHONPATH=$ROOT/analysis "$python" -m mechsweep_analysis "$FILE" --out "$OUT/report"
+  # It names every file that it writes; here the page is enough.
+  PYTHONPATH=$ROOT/analysis "$python" -m mechsweep_analysis "$FILE" --out "$OUT/report" \
+    > "$OUT/report.log"
 }
 
 # The heads whose mean induction score over the prompts is highest, from the tidy CSV of `export`.
 # Columns are found by name, because some experiments add their own.
 print_strongest_induction_heads() {
-  say "the five strongest induction heads (mean attention to the token after the last copy):"
-  build/mechsweep export "${FILE%.h5}.summary.h5" | awk -F, '
+  say "the five strongest induction heads (mean attention to the token after the earlier copy):"
+  build/mechsweep export "${FILE%.h5}.summary.h5" --run scores/smollm2-135m/repeat | awk -F, '
     NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
-    $column["metric"] == "induction" {
-      head = "L" $column["layer"] "H" $column["head"]
-      sum[head] += $column["value"]
-      count[head]++
+    $column["metric"] == "induction.mean" {
+      printf "%.3f  L%sH%s\n", $column["value"], $column["layer"], $column["head"]
     }
-    END { for (head in sum) printf "%.4f  %s\n", sum[head] / count[head], head }
   ' | sort -rn | awk 'NR <= 5 { printf "  %-7s %s\n", $2, $1 }'
 }
 

@@ -4,8 +4,8 @@
 
 namespace mechsweep {
 
-// One function per subcommand, each in the file of its name. They return the exit status (0, or 1 and
-// 5 where docs/user-guide.md says so) and throw Error for everything else.
+// One function per subcommand, each in the file of its name. They return the exit status (0, or 1
+// and 5 where docs/user-guide.md says so) and throw Error for everything else.
 
 struct RunOptions {
   std::string config;

@@ -50,12 +50,13 @@ void export_results(const ResultsReader& reader, const ExportOptions& options) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (!wanted(ids[i])) continue;
     const StoredRun run = reader.read_run(static_cast<int>(i));
+    const std::string run_cells = run_fields(run.id);
     for (const Metric& metric : experiment_kind(run.kind).derive(run)) {
       const int64_t cells = metric.cells();
       for (size_t v = 0; v < metric.values.size(); ++v) {
         const std::string value = number_text(metric.values[v]);
         if (value.empty()) continue;  // does not apply, or not computed
-        print(fmt::format("{},{},{},{},{}\n", run_fields(run.id),
+        print(fmt::format("{},{},{},{},{}\n", run_cells,
                           columns.cells(metric.axes, static_cast<int64_t>(v) % cells),
                           static_cast<int64_t>(v) / cells, csv_field(metric.name), value));
       }
@@ -75,10 +76,13 @@ void export_summary(const ResultsReader& reader, const ExportOptions& options) {
     for (const auto& metric : summary.metrics)
       for (const std::string& dataset : metric.order) {
         const auto& values = metric.values.at(dataset);
-        for (size_t cell = 0; cell < values.size(); ++cell)
+        for (size_t cell = 0; cell < values.size(); ++cell) {
+          const std::string value = number_text(values[cell]);
+          if (value.empty()) continue;
           print(fmt::format("{},{},,{},{}\n", run_fields(summary.run_id),
                             columns.cells(metric.axes, static_cast<int64_t>(cell)),
-                            csv_field(metric.name + "." + dataset), number_text(values[cell])));
+                            csv_field(metric.name + "." + dataset), value));
+        }
       }
   }
 }

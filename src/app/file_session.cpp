@@ -123,9 +123,8 @@ int work_on_file(World& world, const FileSession& session) {
                  session.layout.units.size());
   std::unique_ptr<ResultsWriter> writer;
   const auto access = world.file_access();
-  world.together([&] {
-    writer = std::make_unique<ResultsWriter>(session.path, session.layout, *access);
-  });
+  world.together(
+      [&] { writer = std::make_unique<ResultsWriter>(session.path, session.layout, *access); });
   AttemptRecord record{session.facts};
   record.facts["attempt"] = attempt + 1;
   record.facts["started"] = now_text();

@@ -16,8 +16,8 @@ struct FileSession {
   std::string what;  ///< "sweep" or "reduce"
   /// By unit: index of the model it needs, or -1.
   std::vector<int> unit_models;
-  /// By (run, stage) in the order of first appearance among the units: the earlier ones it needs, as
-  /// (run, stage).
+  /// By (run, stage) in the order of first appearance among the units: the earlier ones it needs,
+  /// as (run, stage).
   std::function<std::vector<int>(int run, int stage)> stage_needs;
   std::vector<std::string> unit_names;
   std::function<UnitResult(int unit)> compute;
@@ -25,11 +25,11 @@ struct FileSession {
   Json facts = Json::object();  ///< for the attempt record
 };
 
-/// Collective. Creates the file, or resumes it when it is there and its key matches: only units that
-/// are not done are computed. Returns the exit status (0 all done, 1 some units failed, 5
+/// Collective. Creates the file, or resumes it when it is there and its key matches: only units
+/// that are not done are computed. Returns the exit status (0 all done, 1 some units failed, 5
 /// interrupted). Throws, on all ranks alike, Error{usage} when the file's key is another one, with
-/// the differences, Error{input} when it is damaged or not ours, Error{resource} when it is locked or
-/// cannot be written.
+/// the differences, Error{input} when it is damaged or not ours, Error{resource} when it is locked
+/// or cannot be written.
 int run_session(World& world, const FileSession& session);
 
 }  // namespace mechsweep

@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 
+#include <csignal>
 #include <functional>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -93,9 +94,12 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A write beyond a limit on the size of files then fails with an error, like one on a full disk.
+  std::signal(SIGXFSZ, SIG_IGN);
   CLI::App app(
       "mechsweep: causal sweeps over transformer language models.\n"
-      "Exit status: 0 done, 1 some units failed, 2 usage or config, 3 bad or damaged input, 4 memory, "
+      "Exit status: 0 done, 1 some units failed, 2 usage or config, 3 bad or damaged input, 4 "
+      "memory, "
       "disk, device\nor a held lock, 5 interrupted and resumable, 70 internal error.");
   app.set_version_flag("--version", std::string(mechsweep::software_version()));
   std::string level = "info";
@@ -107,8 +111,11 @@ int main(int argc, char** argv) {
   declare_commands(app, action);
   try {
     app.parse(argc, argv);
+  } catch (const CLI::Success& wanted) {  // help or version
+    return app.exit(wanted);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitDone : exit_status(mechsweep::ErrorKind::usage);
+    return mechsweep::report(mechsweep::Error(
+        mechsweep::ErrorKind::usage, fmt::format("{}; see mechsweep --help", error.what())));
   }
   set_up_logging(level);
   try {

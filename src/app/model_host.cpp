@@ -26,15 +26,14 @@ Executor& ModelHost::executor(int model) {
     const auto start = std::chrono::steady_clock::now();
     auto loaded = std::make_unique<Loaded>();
     const ExecutionConfig& execution = plan_.sweep.execution;
-    loaded->session = open_model(
-        plan_.models[model].checkpoint, loaded->group,
-        {.executor = execution.executor,
-         .kernels = execution.kernels,
-         .threads = threads_,
-         .memory_bytes = static_cast<int64_t>(execution.memory_gib * 1073741824.0)});
-    spdlog::debug(
-        "loaded model '{}' in {:.2f} s", plan_.models[model].entry->id,
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    loaded->session =
+        open_model(plan_.models[model].checkpoint, loaded->group,
+                   {.executor = execution.executor,
+                    .kernels = execution.kernels,
+                    .threads = threads_,
+                    .memory_bytes = static_cast<int64_t>(execution.memory_gib * 1073741824.0)});
+    spdlog::debug("loaded model '{}' in {:.2f} s", plan_.models[model].entry->id,
+                  std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     loaded_ = std::move(loaded);
     current_ = model;
   }

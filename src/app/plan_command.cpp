@@ -17,16 +17,15 @@ constexpr double kGiB = 1073741824.0;
 
 double weight_bytes(const PlannedModel& model) {
   double values = 0.0;
-  for (const auto& tensor :
-       expected_tensors(model.checkpoint.config, model.checkpoint.tensors)) {
+  for (const auto& tensor : expected_tensors(model.checkpoint.config, model.checkpoint.tensors)) {
     double size = 1.0;
     for (const int64_t length : tensor.shape) size *= static_cast<double>(length);
     values += size;
   }
   // A tied embedding is kept twice: as a table to look up and packed for the product.
   if (model.checkpoint.config.tied_embeddings)
-    values += static_cast<double>(model.checkpoint.config.vocab_size) *
-              model.checkpoint.config.d_model;
+    values +=
+        static_cast<double>(model.checkpoint.config.vocab_size) * model.checkpoint.config.d_model;
   return 4.0 * values;
 }
 

@@ -6,8 +6,8 @@
 
 namespace mechsweep {
 
-/// The progress line of rank 0: on a terminal one line that is rewritten, otherwise a plain line now
-/// and then. Written to stderr, so that stdout stays clean.
+/// The progress line of rank 0: on a terminal one line that is rewritten, otherwise a plain line
+/// now and then. Written to stderr, so that stdout stays clean.
 class Progress {
  public:
   Progress(std::string what, int64_t units, int64_t done, double total_flops, double done_flops);

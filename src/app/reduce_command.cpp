@@ -66,9 +66,8 @@ int reduce_on(World& world, const std::string& file) {
                         source->runs, source->state);
   });
   const std::string path = companion_path(file, ".summary.h5");
-  world.on_root([&] {
-    remove_stale_summary(path, plan.layout.attributes.at("key").get<std::string>());
-  });
+  world.on_root(
+      [&] { remove_stale_summary(path, plan.layout.attributes.at("key").get<std::string>()); });
   FileSession session{.path = path, .layout = plan.layout, .what = "reduce"};
   session.unit_models.assign(plan.units.size(), 0);
   session.stage_needs = [](int /*run*/, int /*stage*/) { return std::vector<int>(); };

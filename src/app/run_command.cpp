@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <optional>
 
 #include "app/commands.h"
@@ -47,7 +48,7 @@ int run_on(World& world, const RunOptions& options) {
     if (session.path.empty())
       fail(ErrorKind::usage, "say where the results go: --out FILE, or output.file in {}",
            options.config);
-    if (!session.path.ends_with(".h5"))
+    if (std::filesystem::path(session.path).extension() != ".h5")  // .h5 alone is no ending
       fail(ErrorKind::usage, "{}: the results file's name must end in .h5", session.path);
   });
   for (const Unit& unit : plan.units) {

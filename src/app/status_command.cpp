@@ -19,8 +19,8 @@ struct Counts {
   double done_flops = 0.0;
   double total_flops = 0.0;
   double seconds = 0.0;
-  std::map<uint32_t, int64_t> by_rank;       ///< units of the latest attempt
-  int64_t first_s = 0, last_s = 0;           ///< of the latest attempt, Unix seconds
+  std::map<uint32_t, int64_t> by_rank;  ///< units of the latest attempt
+  int64_t first_s = 0, last_s = 0;      ///< of the latest attempt, Unix seconds
   double attempt_flops = 0.0;
   uint32_t attempt = 0;
 
@@ -31,7 +31,8 @@ Counts count(const ResultsReader& reader) {
   Counts counts;
   const auto journal = reader.journal();
   const auto& units = reader.layout().units;
-  for (const JournalEntry& entry : journal) counts.attempt = std::max(counts.attempt, entry.attempt);
+  for (const JournalEntry& entry : journal)
+    counts.attempt = std::max(counts.attempt, entry.attempt);
   for (size_t i = 0; i < journal.size(); ++i) {
     const JournalEntry& entry = journal[i];
     ++counts.units;
@@ -57,6 +58,15 @@ Counts count(const ResultsReader& reader) {
   return counts;
 }
 
+/// Units that the latest attempt finished per second; negative: not known.
+double rate(const Counts& counts) {
+  const auto elapsed = static_cast<double>(counts.last_s - counts.first_s);
+  if (elapsed <= 0.0) return -1.0;
+  int64_t units = 0;
+  for (const auto& [rank, finished] : counts.by_rank) units += finished;
+  return static_cast<double>(units) / elapsed;
+}
+
 /// Seconds until done at the rate of the latest attempt; negative: not known.
 double eta_s(const Counts& counts) {
   const auto elapsed = static_cast<double>(counts.last_s - counts.first_s);
@@ -65,12 +75,18 @@ double eta_s(const Counts& counts) {
 }
 
 void print_json(const std::string& file, const Counts& counts) {
-  Json json = {{"file", file},           {"units", counts.units},
-               {"done", counts.done},    {"failed", counts.failed},
-               {"skipped", counts.skipped}, {"left", counts.left()},
-               {"share_of_work", counts.total_flops > 0 ? counts.done_flops / counts.total_flops : 1.0},
-               {"compute_seconds", counts.seconds}, {"latest_attempt", counts.attempt}};
+  Json json = {
+      {"file", file},
+      {"units", counts.units},
+      {"done", counts.done},
+      {"failed", counts.failed},
+      {"skipped", counts.skipped},
+      {"left", counts.left()},
+      {"share_of_work", counts.total_flops > 0 ? counts.done_flops / counts.total_flops : 1.0},
+      {"compute_seconds", counts.seconds},
+      {"latest_attempt", counts.attempt}};
   for (const auto& [rank, done] : counts.by_rank) json["by_rank"][std::to_string(rank)] = done;
+  if (rate(counts) >= 0.0) json["units_per_second"] = rate(counts);
   if (counts.left() > 0 && eta_s(counts) >= 0.0) json["eta_s"] = eta_s(counts);
   std::printf("%s\n", json.dump(2).c_str());
 }
@@ -85,6 +101,7 @@ void print_text(const std::string& file, const Counts& counts) {
       counts.total_flops > 0.0 ? 100.0 * counts.done_flops / counts.total_flops : 100.0;
   std::printf("work      %.1f%% in %s of computing\n", share,
               duration_text(counts.seconds).c_str());
+  if (rate(counts) >= 0.0) std::printf("rate      %.3g units/s\n", rate(counts));
   if (counts.left() > 0 && eta_s(counts) >= 0.0)
     std::printf("ETA       %s at the latest attempt's rate\n",
                 duration_text(eta_s(counts)).c_str());

@@ -35,6 +35,8 @@ StopSignals::~StopSignals() {
   for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &previous[i], nullptr);
 }
 
-bool StopSignals::requested() { return received.load() > 0; }
+bool StopSignals::requested() {
+  return received.load() > 0;
+}
 
 }  // namespace mechsweep

@@ -32,7 +32,9 @@ void write_text(const std::string& path, const std::string& text) {
 }
 
 /// JSON has no NaN: it becomes null.
-Json number(double value) { return std::isnan(value) ? Json() : Json(value); }
+Json number(double value) {
+  return std::isnan(value) ? Json() : Json(value);
+}
 
 Json coordinate(const Axis& axis, int64_t place) {
   if (!axis.labels.empty()) return axis.labels[place];
@@ -64,14 +66,30 @@ Json strongest_of(const StoredMetric& metric) {
 
 Json run_json(const StoredSummary& summary) {
   Json run = {{"run", summary.run_id}};
-  for (const char* name :
-       {"kind", "estimand", "site", "operation", "positions", "direction", "prefix", "n_prompts",
-        "n_clusters", "resamples", "level", "base_loss", "base_accuracy", "candidate_accuracy",
-        "chance_loss", "chance_accuracy", "chance_is_among", "warnings"})
+  for (const char* name : {"kind",
+                           "estimand",
+                           "site",
+                           "operation",
+                           "positions",
+                           "direction",
+                           "prefix",
+                           "n_prompts",
+                           "n_prompts_left_out",
+                           "n_clusters",
+                           "resamples",
+                           "level",
+                           "base_loss",
+                           "base_accuracy",
+                           "candidate_loss",
+                           "candidate_accuracy",
+                           "chance_loss",
+                           "chance_accuracy",
+                           "chance_is_among",
+                           "warnings"})
     if (summary.attributes.contains(name)) run[name] = summary.attributes.at(name);
   for (const StoredMetric& metric : summary.metrics) {
     if (metric.values.contains(kSummaryRank)) run["strongest"][metric.name] = strongest_of(metric);
-    if (!metric.name.ends_with("_layer_profile")) continue;
+    if (!metric.name.ends_with(kProfileSuffix)) continue;
     Json profile = Json::array();
     for (int64_t cell = 0; cell < metric.axes.front().size; ++cell)
       profile.push_back(cell_json(metric, cell));

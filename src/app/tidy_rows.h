@@ -8,8 +8,9 @@
 
 namespace mechsweep {
 
-/// The columns of a tidy table that axes fill: layer, head, position, then every further axis in the
-/// order in which it first appears. A named head fills layer and head; the axis "all" fills none.
+/// The columns of a tidy table that axes fill: layer, head, position, then every further axis in
+/// the order in which it first appears. A named head fills layer and head; the axis "all" fills
+/// none.
 class AxisColumns {
  public:
   AxisColumns() : names_{"layer", "head", "position"} {}

@@ -50,16 +50,25 @@ class Dispatcher {
   void handle(int from, const Message& message) {
     const auto unit = static_cast<int>(message.unit);
     switch (message.kind) {
-      case kRequest: requests_.push_back(from); break;
+      case kRequest:
+        requests_.push_back(from);
+        break;
       case kDone:
         policy_.finished(from, unit, message.aux == 1, message.seconds);
         progress_.unit_done(loop_.unit_flops[unit], message.aux == 1);
         if (message.aux != 1) ++failed_;
         break;
-      case kDropped: policy_.drop(unit); break;
-      case kInterrupt: interrupted_ = true; break;
-      case kGoodbye: ++goodbyes_; break;
-      default: ensure(false, "rank 0 got a message that is not for it");
+      case kDropped:
+        policy_.drop(unit);
+        break;
+      case kInterrupt:
+        interrupted_ = true;
+        break;
+      case kGoodbye:
+        ++goodbyes_;
+        break;
+      default:
+        ensure(false, "rank 0 got a message that is not for it");
     }
   }
 

@@ -34,10 +34,11 @@ struct LoopOutcome {
   bool interrupted = false;  ///< stopped by a signal or the stop file
 };
 
-/// Collective: hands units to ranks as they become free until none is left, writes each one's payload
-/// and journal entry on the rank that computed it, and shows progress on rank 0. All MPI and HDF5
-/// calls are made on the calling thread. After a signal (INT, TERM, USR1, USR2) or the stop file,
-/// units that are being computed are finished, claimed ones dropped. The same outcome on all ranks.
+/// Collective: hands units to ranks as they become free until none is left, writes each one's
+/// payload and journal entry on the rank that computed it, and shows progress on rank 0. All MPI
+/// and HDF5 calls are made on the calling thread. After a signal (INT, TERM, USR1, USR2) or the
+/// stop file, units that are being computed are finished, claimed ones dropped. The same outcome on
+/// all ranks.
 LoopOutcome run_units(const UnitLoop& loop);
 
 /// Exit status of an outcome, given the units still left.

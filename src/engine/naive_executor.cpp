@@ -23,6 +23,34 @@ struct DonorKey {
 };
 using DonorValues = std::map<DonorKey, std::vector<float>>;  ///< each [T, width]
 
+bool all_below(std::span<const int32_t> numbers, int64_t bound) {
+  return std::all_of(numbers.begin(), numbers.end(),
+                     [&](int32_t number) { return number >= 0 && number < bound; });
+}
+
+/// Tasks come from our own code: one that points outside its prompt or model is a fault of ours,
+/// and must not become a silent nothing.
+void check_task(std::span<const PromptTokens> prompts, const Task& task,
+                const ModelConfig& config) {
+  const PromptTokens& prompt = prompts[task.prompt];
+  const auto length = static_cast<int64_t>(prompt.side(task.intervention.base).size());
+  ensure(length > 0, "a task runs a side that its prompt does not have");
+  for (const ReadPoint& point : task.reads) {
+    ensure(all_below({&point.position, 1}, length), "a task reads outside its prompt");
+    ensure(all_below(point.tracked, config.vocab_size), "a task tracks an unknown token");
+  }
+  for (const Edit& edit : task.intervention.edits) {
+    ensure(edit.layer >= 0 && edit.layer < config.n_layers, "an edit is outside the layers");
+    ensure(all_below(edit.positions, length), "an edit is outside its prompt");
+    ensure(edit.heads.empty() != site_info(edit.site).per_head &&
+               all_below(edit.heads, config.n_heads),
+           "an edit's heads do not fit its site");
+    ensure(edit.operation != Operation::replace ||
+               static_cast<int64_t>(prompt.side(edit.donor).size()) == length,
+           "an edit's donor run is missing or has another length");
+  }
+}
+
 class NaiveExecutor final : public Executor {
  public:
   NaiveExecutor(const Model& model, ThreadPool& pool, int64_t memory_bytes)
@@ -52,6 +80,7 @@ class NaiveExecutor final : public Executor {
   std::vector<std::vector<Reading>> run_all(std::span<const PromptTokens> prompts,
                                             std::span<const Task> tasks,
                                             AttentionObserver* observer) {
+    for (const Task& task : tasks) check_task(prompts, task, model_.config());
     const DonorValues donors = run_donors(prompts, tasks);
     std::vector<std::vector<Reading>> readings(tasks.size());
     size_t begin = 0;
@@ -63,7 +92,6 @@ class NaiveExecutor final : public Executor {
       for (; end < tasks.size(); ++end) {
         const Task& task = tasks[end];
         const auto tokens = prompts[task.prompt].side(task.intervention.base);
-        ensure(!tokens.empty(), "a task runs a side that its prompt does not have");
         if (end > begin && rows + static_cast<int64_t>(tokens.size()) > max_rows_) break;
         batch.push_back({tokens, rows, static_cast<int64_t>(end)});
         for (const Edit& edit : task.intervention.edits)
@@ -110,7 +138,6 @@ class NaiveExecutor final : public Executor {
         if (edit.operation == Operation::replace) {
           const DonorKey key{task.prompt, edit.donor, edit.layer, edit.site};
           const auto tokens = prompts[task.prompt].side(edit.donor);
-          ensure(!tokens.empty(), "an edit takes values from a side that its prompt does not have");
           values.try_emplace(key, tokens.size() * site_width(edit.site, model_.config()));
           runs.emplace(task.prompt, edit.donor);
         }

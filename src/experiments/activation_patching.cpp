@@ -65,7 +65,8 @@ class ActivationPatching final : public Experiment {
   explicit ActivationPatching(MapReader& reader) {
     std::vector<std::string> names;
     for (const SiteInfo& info : site_table()) names.emplace_back(info.name);
-    const std::string site = reader.choice("site", names);
+    const ConfigNode* node = reader.require("site");
+    const auto site = node != nullptr ? node_choice(*node, reader.problems(), names) : std::nullopt;
     for (const SiteInfo& info : site_table())
       if (info.name == site) parameters_.site = info.site;
     parameters_.direction = reader.choice("direction", {kCleanToCorrupt, kCorruptToClean});
@@ -73,7 +74,7 @@ class ActivationPatching final : public Experiment {
     parameters_.layers = parse_layers(reader);
     parameters_.heads = parse_heads(reader);
     check_heads_and_layers(parameters_.heads, parameters_.layers, reader);
-    if (reader.has("heads") && !site_info(parameters_.site).per_head)
+    if (site && reader.has("heads") && !site_info(parameters_.site).per_head)
       reader.problems().add(*reader.get("heads"),
                             fmt::format("site '{}' has no heads; leave `heads` out, or use site z",
                                         site_info(parameters_.site).name));

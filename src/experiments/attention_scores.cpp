@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "experiments/flops.h"
+#include "experiments/summary.h"
 
 namespace mechsweep {
 
@@ -21,11 +22,13 @@ bool is_built_in(const std::string& name) {
   return std::find(kBuiltIn.begin(), kBuiltIn.end(), name) != kBuiltIn.end();
 }
 
-/// Names that datasets and axes of the run's group have already.
+/// Names that datasets and axes have already, and what HDF5 takes for a path.
 bool is_reserved(const std::string& name) {
   static const std::vector<std::string> kReserved = {kOffsetArray, "prompt", "layer", "head",
                                                      "offset"};
-  return std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
+  return name.empty() || name.front() == '.' || name.find('/') != std::string::npos ||
+         name.ends_with(kProfileSuffix) ||
+         std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
 }
 
 struct Parameters {
@@ -73,10 +76,16 @@ class AttentionScoresRun final : public Run {
   AttentionScoresRun(const RunContext& context, Parameters parameters)
       : context_(context), parameters_(std::move(parameters)) {
     for (const std::string& name : parameters_.scores) {
-      if (is_built_in(name)) continue;
       const auto& prompts = context.prompts->prompts;
-      if (std::none_of(prompts.begin(), prompts.end(),
-                       [&](const Prompt& prompt) { return prompt.pairs.contains(name); }))
+      const bool has_pairs =
+          std::any_of(prompts.begin(), prompts.end(),
+                      [&](const Prompt& prompt) { return prompt.pairs.contains(name); });
+      if (is_built_in(name) && has_pairs)
+        fail(ErrorKind::input,
+             "prompts of set '{}' have `pairs` called '{}', the name of a built-in score; rename "
+             "them in the prompt file",
+             context.prompts->id, name);
+      if (!is_built_in(name) && !has_pairs)
         fail(ErrorKind::usage,
              "score '{}' is neither built in (previous_token, duplicate_token, induction, "
              "anti_induction) nor a name in the `pairs` of any prompt of set '{}'",
@@ -125,7 +134,8 @@ class AttentionScoresRun final : public Run {
              "q's token"},
             {"definition_induction", "mean over q of the sum over s in S(q) of A[q, s+1], s+1 < q"},
             {"definition_anti_induction", "mean over q of the sum over s in S(q) of A[q, s-1]"},
-            {"definition_offset_score", "mean over q of the sum over s in S(q) of A[q, s+offset]"}};
+            {"definition_offset_score", "mean over q of the sum over s in S(q) of A[q, s+offset]"},
+            {"definition_pairs", "every other score: mean of A[q, k] over the prompt's own pairs"}};
   }
 
   [[nodiscard]] double flops(int /*stage*/, int64_t prompt, int64_t /*first*/) const override {
@@ -202,16 +212,18 @@ class AttentionScores final : public Experiment {
  public:
   explicit AttentionScores(MapReader& reader) {
     if (const ConfigNode* node = reader.require("scores")) {
-      parameters_.scores =
-          node_texts(*node, reader.problems()).value_or(std::vector<std::string>());
-      if (parameters_.scores.empty()) reader.problems().add(*node, "names no score");
+      const auto names = node_texts(*node, reader.problems());
+      if (names && names->empty()) reader.problems().add(*node, "names no score");
+      parameters_.scores = names.value_or(std::vector<std::string>());
       auto sorted = parameters_.scores;
       std::sort(sorted.begin(), sorted.end());
       if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
         reader.problems().add(*node, "names a score twice");
       for (const std::string& name : parameters_.scores)
-        if (is_reserved(name) || name.find('/') != std::string::npos || name.empty())
-          reader.problems().add(*node, fmt::format("'{}' cannot be the name of a score", name));
+        if (is_reserved(name))
+          reader.problems().add(*node, fmt::format("'{}' cannot be the name of a score: rename the "
+                                                   "`pairs` in the prompt file",
+                                                   name));
     }
     parameters_.occurrence_name =
         reader.choice_or("occurrence", "latest", {"latest", "first", "all"});
@@ -241,6 +253,9 @@ std::unique_ptr<Experiment> parse_attention_scores(MapReader& reader) {
 std::vector<Metric> derive_attention_scores(const StoredRun& run) {
   std::vector<Metric> metrics;
   for (const StoredArray& array : run.arrays) {
+    if (array.axes.empty())
+      fail(ErrorKind::input, "run '{}': dataset '{}' has no axes: the file is damaged", run.id,
+           array.name);
     Metric metric{.name = array.name, .units = "1"};
     metric.long_name = array.name == kOffsetArray ? "attention to earlier copies, shifted"
                                                   : array.name + " score";

@@ -32,6 +32,14 @@ struct Readings {
       if (std::isnan(best_wrong) || logits[t] > best_wrong) best_wrong = logits[t];
     return logits[0] - best_wrong;
   }
+  /// -log softmax of the answer, over the tracked tokens only.
+  [[nodiscard]] double loss_among_tracked(int64_t i) const {
+    const double* logits = logit->values.data() + i * tracked;
+    double sum = 0.0;
+    for (int64_t t = 0; t < tracked; ++t)
+      if (!std::isnan(logits[t])) sum += std::exp(logits[t] - logits[0]);
+    return std::log(sum);
+  }
 };
 
 const StoredArray& require(const StoredRun& run, const std::string& name) {
@@ -46,11 +54,25 @@ Readings readings_of(const StoredRun& run, const std::string& prefix) {
   readings.loss = &require(run, prefix + "loss");
   readings.logit = &require(run, prefix + "logit");
   readings.top1 = &require(run, prefix + "top1");
+  if (readings.loss->axes.empty() || readings.logit->axes.empty())
+    fail(ErrorKind::input, "run '{}': a dataset has no axes: the file is damaged", run.id);
   readings.axes.assign(readings.loss->axes.begin() + 1, readings.loss->axes.end());
   readings.tracked = readings.logit->axes.back().size;
   readings.cells = 1;
   for (const Axis& axis : readings.axes) readings.cells *= axis.size;
+  const size_t places = run.templates.size() * readings.cells;
+  if (readings.loss->values.size() != places || readings.top1->values.size() != places ||
+      readings.logit->values.size() != places * readings.tracked)
+    fail(ErrorKind::input, "run '{}': the sizes of its '{}' datasets do not go together: the file is "
+         "damaged", run.id, prefix + "loss");
   return readings;
+}
+
+/// The base readings of [prompt, target] that go with others of the same run.
+void check_same_targets(const StoredRun& run, const Readings& base, const Readings& other) {
+  if (base.cells == 0 || other.cells % base.cells != 0)
+    fail(ErrorKind::input, "run '{}': base run and other runs have different targets: the file is "
+         "damaged", run.id);
 }
 
 /// Builds the metrics of one group of readings.
@@ -156,14 +178,6 @@ class PromptMeans {
   int targets_ = 0, prompts_ = 0;
 };
 
-bool every_target_has_wrong(const Readings& base) {
-  if (base.tracked < 2) return false;
-  for (size_t i = 0; i < base.loss->values.size(); ++i)
-    if (!std::isnan(base.loss->values[i]) && std::isnan(base.logit->values[i * base.tracked + 1]))
-      return false;
-  return true;
-}
-
 }  // namespace
 
 std::vector<Metric> derive_effects(const StoredRun& run) {
@@ -171,7 +185,8 @@ std::vector<Metric> derive_effects(const StoredRun& run) {
   MetricMaker maker(run, metrics);
   const Readings base = readings_of(run, "base/");
   const Readings edited = readings_of(run, "");
-  const bool has_margin = every_target_has_wrong(base);
+  check_same_targets(run, base, edited);
+  const bool has_margin = base.tracked > 1;
   const BaseIndex at_base{base.cells};
   const auto at = [&](int64_t p, int64_t c) { return p * edited.cells + c; };
   const auto delta_loss = [&](int64_t p, int64_t c) {
@@ -185,6 +200,7 @@ std::vector<Metric> derive_effects(const StoredRun& run) {
     maker.add("delta_margin", "change of the margin of the answer", "logits", edited, delta_margin);
   if (run.find("donor/loss") != nullptr) {
     const Readings donor = readings_of(run, "donor/");
+    check_same_targets(run, donor, base);
     add_recovery("loss", "loss", edited, maker, delta_loss, [&](int64_t p, int64_t c) {
       return donor.loss->values[at_base(p, c)] - base.loss->values[at_base(p, c)];
     });
@@ -204,26 +220,37 @@ TaskPerformance task_performance(const StoredRun& run) {
   const bool clean_is_donor = run.attributes.value("base", "clean") == "corrupt";
   const Readings clean = readings_of(run, clean_is_donor ? "donor/" : "base/");
   const StoredArray& tokens = require(run, "base/tracked_token");
-  const bool has_candidates = every_target_has_wrong(clean);
-  PromptMeans loss, correct, beats_wrong, candidates;
+  bool has_candidates = true;
+  if (tokens.values.size() != clean.logit->values.size())
+    fail(ErrorKind::input, "run '{}': tracked tokens and logits differ in number: the file is "
+         "damaged", run.id);
+  PromptMeans loss, correct, candidate_loss, beats_wrong, candidates;
   for (size_t p = 0; p < run.templates.size(); ++p) {
+    if (p < run.complete.size() && run.complete[p] == 0) continue;
     for (int64_t t = 0; t < clean.cells; ++t) {
       const int64_t i = static_cast<int64_t>(p) * clean.cells + t;
       if (std::isnan(clean.loss->values[i])) continue;
       loss.add(clean.loss->values[i]);
       correct.add(clean.top1->values[i] == tokens.values[i * clean.tracked] ? 1.0 : 0.0);
+      if (std::isnan(clean.margin(i))) {
+        has_candidates = false;
+        continue;
+      }
       beats_wrong.add(clean.margin(i) > 0.0 ? 1.0 : 0.0);
+      candidate_loss.add(clean.loss_among_tracked(i));
       const auto row = tokens.values.begin() + i * clean.tracked;
       candidates.add(static_cast<double>(
           std::count_if(row, row + clean.tracked, [](double token) { return token >= 0.0; })));
     }
-    for (PromptMeans* means : {&loss, &correct, &beats_wrong, &candidates}) means->end_prompt();
+    for (PromptMeans* means : {&loss, &correct, &candidate_loss, &beats_wrong, &candidates})
+      means->end_prompt();
   }
   TaskPerformance performance;
   performance.has_candidates = has_candidates;
   performance.base_loss = loss.mean();
   performance.base_accuracy = correct.mean();
-  performance.candidate_accuracy = has_candidates ? beats_wrong.mean() : kNaN;
+  performance.candidate_loss = candidate_loss.mean();
+  performance.candidate_accuracy = beats_wrong.mean();
   const double choices = has_candidates ? candidates.mean() : static_cast<double>(run.vocab_size);
   performance.chance_loss = std::log(choices);
   performance.chance_accuracy = 1.0 / choices;

@@ -31,8 +31,11 @@ class HeadAblationRun final : public EffectRun {
     attributes["operation"] = parameters_.operations.front();
     if (parameters_.operation_axis) attributes["operation"] = parameters_.operations;
     attributes["positions"] = parameters_.positions.describe();
-    attributes["estimand"] = fmt::format("z of a head zeroed at {}, downstream recomputed",
-                                         parameters_.positions.describe());
+    attributes["estimand"] = fmt::format(
+        "z of {} zeroed at {}, downstream recomputed",
+        parameters_.heads.kind == HeadSelection::Kind::sets ? "all heads of a set together"
+                                                            : "one head",
+        parameters_.positions.describe());
     attributes["definition_zero"] =
         "z := 0 on raw weights: removes the value bias's contribution, keeps the output bias";
     return attributes;
@@ -91,13 +94,16 @@ class HeadAblation final : public Experiment {
 
  private:
   void check_operations(const ConfigNode& node, Problems& problems) const {
-    if (parameters_.operations.empty()) problems.add(node, "names no operation");
+    if (node.kind == ConfigNode::Kind::list && node.items.empty())
+      problems.add(node, "names no operation");
     for (const std::string& name : parameters_.operations)
       if (name != "zero")
         problems.add(node, fmt::format("operation '{}' is not available for heads in this version "
                                        "(available: zero)",
                                        name));
-    if (parameters_.operations.size() > 1)
+    auto sorted = parameters_.operations;
+    std::sort(sorted.begin(), sorted.end());
+    if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
       problems.add(node, "names an operation twice");
   }
 

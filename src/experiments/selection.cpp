@@ -13,7 +13,7 @@ namespace {
 std::optional<int32_t> parse_number(std::string_view text) {
   int32_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 0 || text.empty())
+  if (error != std::errc() || end != text.data() + text.size() || text.starts_with('-'))
     return std::nullopt;
   return value;
 }
@@ -59,6 +59,15 @@ bool add_layers(const std::string& text, std::vector<int64_t>& layers) {
   return true;
 }
 
+/// A typing error in `all` or `each` ends up here as well, so the sentence names those too.
+[[noreturn]] void fail_span(const Prompt& prompt, const std::string& name) {
+  std::string known;
+  for (const auto& [span, range] : prompt.spans) known += (known.empty() ? "" : ", ") + span;
+  fail(ErrorKind::input,
+       "`positions` is '{}', which is neither all, each, targets nor a span of prompt '{}' ({})",
+       name, prompt.id, known.empty() ? "it has none" : "it has: " + known);
+}
+
 }  // namespace
 
 Json PositionSelection::to_json() const {
@@ -96,9 +105,7 @@ std::vector<int32_t> PositionSelection::resolve(const Prompt& prompt) const {
       break;
     case Kind::span: {
       const auto found = prompt.spans.find(span_name);
-      if (found == prompt.spans.end())
-        fail(ErrorKind::input, "prompt '{}' has no span '{}', which `positions` asks for",
-             prompt.id, span_name);
+      if (found == prompt.spans.end()) fail_span(prompt, span_name);
       for (int32_t p = found->second.begin; p < found->second.end; ++p) positions.push_back(p);
       break;
     }
@@ -136,6 +143,8 @@ PositionSelection parse_positions(MapReader& reader) {
     selection.kind = PositionSelection::Kind::each;
   } else if (*text == "targets") {
     selection.kind = PositionSelection::Kind::targets;
+  } else if (text->empty()) {
+    reader.problems().add(*node, "must be all, each, targets, a span's name, or a list of indices");
   } else if (!node->quoted && text->find_first_not_of("-0123456789") == std::string::npos) {
     reader.problems().add(*node, fmt::format("a single position is written as a list: [{}]", *text));
   } else {
@@ -165,8 +174,6 @@ std::vector<int32_t> LayerSelection::resolve(int n_layers) const {
            n_layers - 1);
     layers.push_back(static_cast<int32_t>(layer));
   }
-  std::sort(layers.begin(), layers.end());
-  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   return layers;
 }
 
@@ -182,6 +189,10 @@ LayerSelection parse_layers(MapReader& reader) {
     if (item.kind != ConfigNode::Kind::scalar || !add_layers(item.scalar, selection.list))
       reader.problems().add(item, "must be all, a layer, a range such as 8..15, or a list of those");
   if (items.empty()) reader.problems().add(*node, "the list of layers is empty");
+  // One form for one meaning, since the list is part of the file's key.
+  auto& list = selection.list;
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
   return selection;
 }
 

@@ -35,7 +35,7 @@ Axis position_axis(const PromptSet& prompts);
 /// `layers:`; absent or `all` means every layer. Accepted: all, 3, 8..15 (both ends), lists of those.
 struct LayerSelection {
   bool all = true;
-  std::vector<int64_t> list;
+  std::vector<int64_t> list;  ///< ascending, without repeats
 
   [[nodiscard]] Json to_json() const;
   /// Ascending layer numbers; throws Error{usage} when the model lacks one.

@@ -63,7 +63,7 @@ SummaryMetric reduce_metric(const Metric& metric, const std::vector<int64_t>& co
 
 std::optional<SummaryMetric> profile_of(const SummaryMetric& metric, int64_t prompts) {
   if (!metric.ranked || metric.axes.size() != 2 || !metric.numerator.empty()) return std::nullopt;
-  SummaryMetric profile{.name = metric.name + "_layer_profile",
+  SummaryMetric profile{.name = metric.name + kProfileSuffix,
                         .long_name = metric.long_name + ", mean over heads",
                         .units = metric.units,
                         .axes = {metric.axes[0]},
@@ -83,18 +83,35 @@ void add_warnings(const StoredRun& run, RunSummary& summary) {
                     summary.cluster_count));
   if (!summary.performance || !summary.performance->fails()) return;
   const TaskPerformance& task = *summary.performance;
-  summary.warnings.push_back(
-      fmt::format("the model fails this task: base loss {:.2f} nats is no better than chance "
-                  "({:.2f}), so effects on it say little",
-                  task.base_loss, task.chance_loss));
+  summary.warnings.push_back(fmt::format(
+      "the model fails this task: {} {:.2f} nats is no better than chance ({:.2f}), so effects on "
+      "it say little",
+      task.has_candidates ? "its loss among the tracked tokens" : "base loss",
+      task.has_candidates ? task.candidate_loss : task.base_loss, task.chance_loss));
+}
+
+StatisticsConfig statistics_of(const StoredRun& run) {
+  try {
+    return StatisticsConfig::from_json(
+        Json::parse(run.attributes.at("statistics").get<std::string>()));
+  } catch (const Json::exception&) {
+    fail(ErrorKind::input, "run '{}': its attribute 'statistics' cannot be read: the file is damaged",
+         run.id);
+  }
+}
+
+void check_prompts(const StoredRun& run) {
+  if (run.complete.size() != run.templates.size())
+    fail(ErrorKind::input, "run '{}' is about {} prompts, but {} are stored: the file is damaged",
+         run.id, run.complete.size(), run.templates.size());
 }
 
 }  // namespace
 
 RunSummary summarise_run(const StoredRun& run) {
   RunSummary summary{.id = run.id};
-  summary.statistics =
-      StatisticsConfig::from_json(Json::parse(run.attributes.at("statistics").get<std::string>()));
+  summary.statistics = statistics_of(run);
+  check_prompts(run);
   std::vector<int64_t> counted;
   std::vector<std::string> templates;
   for (size_t p = 0; p < run.complete.size(); ++p) {

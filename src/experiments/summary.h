@@ -11,6 +11,9 @@
 
 namespace mechsweep {
 
+/// Ends the name of a metric that is another one's mean over heads, by layer.
+inline constexpr const char* kProfileSuffix = "_layer_profile";
+
 /// A metric as `reduce` summarises it: one number per prompt and cell, targets averaged, and only
 /// prompts that were computed in full.
 struct SummaryMetric {
@@ -38,7 +41,8 @@ struct RunSummary {
   std::vector<std::string> warnings;
 };
 
-/// Throws Error{input} when the run's arrays are not what its kind says.
+/// A run without a prompt that was computed in full has no metrics, only a warning. Throws
+/// Error{input} when the run's arrays or attributes are not what its kind says.
 RunSummary summarise_run(const StoredRun& run);
 
 /// Numbers of one metric, by cell.

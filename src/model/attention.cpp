@@ -34,8 +34,7 @@ MECHSWEEP_INLINE void weighted_rows(const float* factors, int64_t terms, const f
                                     int64_t stride, float* sums) {
   Float16 total[Blocks] = {};
   for (int64_t i = 0; i < terms; ++i)
-    for (int b = 0; b < Blocks; ++b)
-      total[b] += factors[i] * load(rows + i * stride + b * kLanes);
+    for (int b = 0; b < Blocks; ++b) total[b] += factors[i] * load(rows + i * stride + b * kLanes);
   for (int b = 0; b < Blocks; ++b) store(sums + b * kLanes, total[b]);
 }
 

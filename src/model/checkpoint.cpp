@@ -1,7 +1,9 @@
 #include "model/checkpoint.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "core/error.h"
@@ -22,10 +24,12 @@ Json read_json_file(const fs::path& path) {
   }
 }
 
-std::string known_names() {
+/// The architectures that have a name of this kind.
+std::string known_names(std::string_view Architecture::*member) {
   std::string names;
   for (const auto& architecture : architecture_table())
-    names += (names.empty() ? "" : ", ") + std::string(architecture.name);
+    if (!(architecture.*member).empty())
+      names += (names.empty() ? "" : ", ") + std::string(architecture.*member);
   return names;
 }
 
@@ -33,8 +37,9 @@ const Architecture& find_architecture(const std::string& name,
                                       std::string_view Architecture::*member) {
   for (const auto& architecture : architecture_table())
     if (!(architecture.*member).empty() && architecture.*member == name) return architecture;
-  fail(ErrorKind::input, "architecture '{}' is not supported by this version (it knows: {})", name,
-       known_names());
+  fail(ErrorKind::input,
+       "architecture '{}' is not supported by this version in this format (it knows: {})", name,
+       known_names(member));
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -58,7 +63,7 @@ void check_one(const Checkpoint& checkpoint, const ExpectedTensor& expected) {
   std::vector<int64_t> stored = info->shape;
   if (ref.transposed && stored.size() == 2) std::swap(stored[0], stored[1]);
   std::vector<int64_t> wanted = expected.shape;
-  if (ref.rows.size() > 0 && !stored.empty() && ref.rows.end <= stored[0]) stored[0] = wanted[0];
+  if (ref.rows.size() > 0) wanted[0] = expected.stored_rows;
   if (stored != wanted)
     fail(ErrorKind::input, "tensor '{}' ({}) has shape {}, but the config implies {}{}", ref.name,
          expected.role, shape_text(info->shape), shape_text(wanted),
@@ -122,11 +127,11 @@ void open_gguf_file(const fs::path& path, Checkpoint& checkpoint) {
   checkpoint.architecture = &find_architecture(quoted_key(file.metadata, "general.architecture"),
                                                &Architecture::gguf_name);
   checkpoint.config = checkpoint.architecture->config_from_gguf(file.metadata);
+  checkpoint.config.check();
   checkpoint.source = std::move(file.tensors);
   checkpoint.tensors =
       checkpoint.architecture->tensors_of_gguf(checkpoint.config, *checkpoint.source);
   checkpoint.config.tied_embeddings = !checkpoint.tensors.unembedding.present();
-  checkpoint.config.check();
   if (file.metadata.contains("tokenizer.ggml.model"))
     checkpoint.tokenizer = tokenizer_from_gguf(file.metadata);
   checkpoint.files = {path.string()};
@@ -171,6 +176,11 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config,
   add(tensors.final_norm, {width}, "final norm");
   add(tensors.final_norm_bias, {width}, "final norm bias");
   add(tensors.unembedding, {config.vocab_size, width}, "unembedding");
+  // Where several parts share a stored tensor, they must cover it.
+  std::map<std::string, int64_t> ends;
+  for (const auto& one : all)
+    ends[one.ref->name] = std::max(ends[one.ref->name], one.ref->rows.end);
+  for (auto& one : all) one.stored_rows = ends.at(one.ref->name);
   return all;
 }
 

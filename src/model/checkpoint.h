@@ -33,7 +33,8 @@ Checkpoint open_checkpoint(const std::string& path);
 struct ExpectedTensor {
   const TensorRef* ref = nullptr;
   std::vector<int64_t> shape;
-  std::string role;  ///< "layer 3 query projection", for messages
+  std::string role;         ///< "layer 3 query projection", for messages
+  int64_t stored_rows = 0;  ///< rows of the stored tensor where `ref` takes a range of them
 };
 std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config,
                                              const ModelTensors& tensors);

@@ -15,8 +15,8 @@ constexpr int kMaxParts = 8;
 /// Positions whose cosines and sines are kept; later ones are computed when they are needed.
 constexpr int kTurnsKept = 4096;
 
-/// The MLP's nonlinearity, part by part: [kPanelRows, parts * tile] (twice as wide where gated: gate
-/// then up) to [parts, kPanelRows, tile].
+/// The MLP's nonlinearity, part by part: [kPanelRows, parts * tile] (twice as wide where gated:
+/// gate then up) to [parts, kPanelRows, tile].
 at::Tensor activate_parts(const ModelConfig& config, const at::Tensor& values, int parts,
                           int64_t tile) {
   at::Tensor source = values;

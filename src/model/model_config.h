@@ -38,6 +38,8 @@ struct ModelConfig {
   RopeConfig rope;
   double attention_scale = 0.0;  ///< scores are q . k times this
   bool tied_embeddings = false;
+  bool attention_biases = false;  ///< the config promises biases that the layers must then have
+  bool mlp_biases = false;
   int bos_token = -1;  ///< -1: the checkpoint names none
   int eos_token = -1;
 

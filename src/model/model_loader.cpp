@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
@@ -158,11 +156,13 @@ class ModelLoader {
   }
 
   void load_rope() {
+    // The same library calls as transformers makes: at long positions one unit in the last place of
+    // a frequency is an angle that can be seen.
     const RopeConfig& rope = model_.config_.rope;
-    for (int i = 0; i < rope.dimensions; i += 2)
-      model_.rope_frequencies_.push_back(
-          1.0F /
-          static_cast<float>(std::pow(rope.theta, static_cast<double>(i) / rope.dimensions)));
+    const at::Tensor exponents = at::arange(0, rope.dimensions, 2, at::kFloat) / rope.dimensions;
+    const at::Tensor frequencies = at::pow(rope.theta, exponents).reciprocal().contiguous();
+    const float* values = frequencies.const_data_ptr<float>();
+    model_.rope_frequencies_.assign(values, values + frequencies.numel());
     model_.keep_turns();
   }
 

@@ -48,8 +48,13 @@ void write_cache(const Json& cache) {
   const fs::path aside = path->string() + "." + std::to_string(::getpid());
   {
     std::ofstream file(aside);
-    file << cache.dump(1) << '\n';
-    if (!file) return;
+    // A path need not be UTF-8.
+    file << cache.dump(1, ' ', false, Json::error_handler_t::replace) << '\n';
+    file.close();
+    if (!file) {
+      fs::remove(aside, error);
+      return;
+    }
   }
   fs::rename(aside, *path, error);
   if (error) fs::remove(aside, error);
@@ -58,6 +63,10 @@ void write_cache(const Json& cache) {
 std::string identity(const std::string& path, const struct stat& status) {
   return fmt::format("{}|{}|{}|{}.{:09}", fs::absolute(path).string(), status.st_ino,
                      status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
+}
+
+bool is_hash(const Json& value) {
+  return value.is_string() && value.get_ref<const std::string&>().size() == 64;
 }
 
 std::string hash_content(const std::string& path) {
@@ -83,7 +92,7 @@ std::vector<FileHash> hash_files(const std::vector<std::string>& paths) {
     if (::stat(path.c_str(), &status) != 0)
       fail(ErrorKind::input, "{}: cannot be read: {}", path, std::strerror(errno));
     const std::string key = identity(path, status);
-    if (!cache.contains(key) || !cache[key].is_string()) {
+    if (!is_hash(cache.value(key, Json()))) {
       cache[key] = hash_content(path);
       changed = true;
     }
@@ -98,7 +107,7 @@ std::string model_hash(const std::vector<FileHash>& files) {
   Json list = Json::array();
   for (const FileHash& file : files) list.push_back({file.name, file.sha256});
   std::sort(list.begin(), list.end());
-  return sha256_hex(list.dump());
+  return sha256_hex(list.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 Json to_json(const std::vector<FileHash>& files) {

@@ -78,7 +78,10 @@ Json identity_of(const Plan& plan) {
                    {"kernels", plan.sweep.execution.kernels},
                    {"models", Json::object()},
                    {"prompts", Json::object()},
-                   {"experiments", Json::object()}};
+                   {"experiments", Json::object()},
+                   {"runs", Json::array()}};
+  // Units are numbered by the order of the runs, so a file made with another order is another file.
+  for (const PlannedRun& run : plan.runs) identity["runs"].push_back(run.id);
   for (const PlannedModel& model : plan.models)
     identity["models"][model.entry->id] = {{"hash", model.hash},
                                            {"dtype", model.entry->dtype},

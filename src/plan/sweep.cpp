@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <span>
 
 #include "core/error.h"
 #include "core/text_file.h"
@@ -66,7 +67,9 @@ class SweepReader {
     const ConfigNode* node = entry.get("id");
     if (node == nullptr) return id;
     if (!is_id(id))
-      problems_.add(*node, "must be made of letters, digits, '_', '-' and '.', and not begin with '.'");
+      problems_.add(*node,
+                    "must be made of at most 100 letters, digits, '_', '-' and '.', and not begin "
+                    "with '.'");
     if (std::find(ids_.begin(), ids_.end(), id) != ids_.end())
       problems_.add(*node, fmt::format("the id '{}' is given twice", id));
     ids_.push_back(id);
@@ -89,9 +92,7 @@ class SweepReader {
 
   void read_prompts(MapReader& entry) {
     PromptEntry prompts{.id = read_id(entry)};
-    std::vector<std::string> names;
-    for (const PromptKind& kind : prompt_table()) names.emplace_back(kind.name);
-    prompts.kind = entry.choice("kind", names);
+    prompts.kind = read_kind(entry, prompt_table());
     for (const PromptKind& kind : prompt_table())
       if (kind.name == prompts.kind) prompts.source = kind.parse(prompts.id, entry);
     // Without a kind nothing is known of the other keys.
@@ -101,19 +102,33 @@ class SweepReader {
 
   void read_experiment(MapReader& entry) {
     ExperimentEntry experiment{.id = read_id(entry)};
-    std::vector<std::string> names;
-    for (const ExperimentKind& kind : experiment_table()) names.emplace_back(kind.name);
-    experiment.kind = entry.choice("kind", names);
+    experiment.kind = read_kind(entry, experiment_table());
     for (const ExperimentKind& kind : experiment_table())
       if (kind.name == experiment.kind) experiment.experiment = kind.parse(entry);
     experiment.models = read_references(entry, "models", sweep_.models);
     experiment.prompts = read_references(entry, "prompts", sweep_.prompts);
     experiment.statistics = parse_statistics(entry);
-    for (const char* later : {"evaluate", "controls"})
-      if (entry.has(later))
-        problems_.add(*entry.get(later), "is not supported by this version");
+    refuse_later_keys(entry);
     if (!experiment.experiment) forgive_keys(entry);
     sweep_.experiments.push_back(std::move(experiment));
+  }
+
+  /// The name of a known kind; empty when there is none, which is a problem by then.
+  template <typename Kind>
+  std::string read_kind(MapReader& entry, std::span<const Kind> table) {
+    std::vector<std::string> names;
+    for (const Kind& kind : table) names.emplace_back(kind.name);
+    const ConfigNode* node = entry.require("kind");
+    return node == nullptr ? "" : node_choice(*node, problems_, names).value_or("");
+  }
+
+  /// Keys that the user guide speaks of and that would change what is computed.
+  void refuse_later_keys(MapReader& entry) {
+    for (const char* later : {"evaluate", "controls"})
+      if (entry.has(later)) problems_.add(*entry.get(later), "is not supported by this version");
+    if (const ConfigNode* downstream = entry.get("downstream"))
+      if (downstream->scalar != "recompute")
+        problems_.add(*downstream, "only 'recompute' is supported by this version");
   }
 
   static void forgive_keys(MapReader& entry) {
@@ -127,18 +142,22 @@ class SweepReader {
     for (const Entry& one : known) all.push_back(one.id);
     const ConfigNode* node = entry.get(key);
     if (node == nullptr) return all;
-    const auto chosen = node_texts(*node, problems_).value_or(std::vector<std::string>());
-    for (size_t i = 0; i < chosen.size(); ++i) {
-      if (std::find(all.begin(), all.end(), chosen[i]) == all.end()) {
-        const std::string near = nearest_name(chosen[i], all);
-        problems_.add(*node, fmt::format("no entry of `{}` has the id '{}'{}", key, chosen[i],
+    const auto texts = node_texts(*node, problems_);
+    if (!texts) return {};
+    if (texts->empty()) problems_.add(*node, "is empty; leave it out for all");
+    std::vector<std::string> chosen;
+    for (size_t i = 0; i < texts->size(); ++i) {
+      const std::string& id = (*texts)[i];
+      const ConfigNode& place = node->kind == ConfigNode::Kind::list ? node->items[i] : *node;
+      if (std::find(all.begin(), all.end(), id) == all.end()) {
+        const std::string near = nearest_name(id, all);
+        problems_.add(place, fmt::format("no entry of `{}` has the id '{}'{}", key, id,
                                          near.empty() ? "" : "; did you mean '" + near + "'?"));
       }
-      if (std::find(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(i), chosen[i]) !=
-          chosen.begin() + static_cast<std::ptrdiff_t>(i))
-        problems_.add(*node, fmt::format("names '{}' twice", chosen[i]));
+      if (std::find(chosen.begin(), chosen.end(), id) != chosen.end())
+        problems_.add(place, fmt::format("names '{}' twice", id));
+      chosen.push_back(id);
     }
-    if (chosen.empty()) problems_.add(*node, "is empty; leave it out for all");
     return chosen;
   }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.h"
 #include "core/hash.h"
 #include "plan/plan.h"
 
@@ -19,6 +20,7 @@ std::string unit_id(const std::string& run_id, const std::string& stage, Range p
 
 /// Into how many even parts `count` items of this cost are cut.
 int64_t parts_for(int64_t count, double flops, double target) {
+  if (!(target > 0.0)) return 1;
   const auto wanted = static_cast<int64_t>(std::ceil(flops / target));
   return std::clamp<int64_t>(wanted, 1, count);
 }
@@ -27,6 +29,7 @@ int64_t parts_for(int64_t count, double flops, double target) {
 
 std::vector<Unit> cut_units(const std::string& run_id, int run, int stage, const StageSpec& spec,
                             int64_t prompts, const Run& costs) {
+  ensure(prompts > 0, "a run has no prompts");
   const int64_t firsts = std::max<int64_t>(1, spec.first_size);
   double total = 0.0;
   std::vector<double> of_prompt(prompts);

@@ -209,15 +209,24 @@ std::string_view software_version() { return MECHSWEEP_VERSION; }
 
 std::string run_group(const std::string& run_id) { return "/runs/" + run_id; }
 
+/// Whether the group has the dataset. Datasets of a group and below it are added one after the other,
+/// so the search ends where they begin: sweeps of a thousand runs have too many for a whole one.
+static bool has_dataset(const FileLayout& layout, const std::string& group_prefix,
+                        const std::string& path) {
+  for (auto dataset = layout.datasets.rbegin(); dataset != layout.datasets.rend(); ++dataset) {
+    if (dataset->path == path) return true;
+    if (!dataset->path.starts_with(group_prefix)) return false;
+  }
+  return false;
+}
+
 std::vector<std::string> add_scales(FileLayout& layout, const std::string& folder,
                                     const std::vector<Axis>& axes) {
   std::vector<std::string> paths;
   for (const Axis& axis : axes) {
     const std::string path = folder + "/" + axis.name;
     paths.push_back(path);
-    if (std::any_of(layout.datasets.begin(), layout.datasets.end(),
-                    [&](const DatasetSpec& dataset) { return dataset.path == path; }))
-      continue;
+    if (has_dataset(layout, folder + "/", path)) continue;
     if (!axis.labels.empty()) {
       layout.datasets.push_back(text_dataset(path, axis.labels, ""));
       continue;

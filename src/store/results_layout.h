@@ -13,7 +13,8 @@ FileLayout results_layout(const Plan& plan);
 std::string_view software_version();
 
 /// Adds a dimension scale for every axis to the group `folder` (unless it is there) and returns their
-/// paths in axis order. Equal names within a group must mean equal axes.
+/// paths in axis order. Equal names within a group must mean equal axes. The group's datasets are added
+/// together, without another group's in between.
 std::vector<std::string> add_scales(FileLayout& layout, const std::string& folder,
                                     const std::vector<Axis>& axes);
 

@@ -29,6 +29,7 @@ Json run_attributes(const Json& source, const RunSummary& run) {
   if (run.performance) {
     attributes["base_loss"] = run.performance->base_loss;
     attributes["base_accuracy"] = run.performance->base_accuracy;
+    attributes["candidate_loss"] = run.performance->candidate_loss;
     attributes["candidate_accuracy"] = run.performance->candidate_accuracy;
     attributes["chance_loss"] = run.performance->chance_loss;
     attributes["chance_accuracy"] = run.performance->chance_accuracy;

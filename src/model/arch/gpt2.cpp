@@ -1,6 +1,8 @@
 #include "model/arch/gpt2.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include <fmt/format.h>
 
@@ -25,11 +27,11 @@ ModelConfig config_from_hf(const Json& json) {
   config.n_heads = keys.integer("n_head");
   config.n_kv_heads = config.n_heads;
   config.d_model = keys.integer("n_embd");
-  if (config.n_heads < 1 || config.d_model % config.n_heads != 0)
-    fail(ErrorKind::input, "'n_embd' {} is not a multiple of 'n_head' {}", config.d_model,
+  if (config.n_heads < 1 || config.d_model < 1 || config.d_model % config.n_heads != 0)
+    fail(ErrorKind::input, "'n_embd' {} is not a positive multiple of 'n_head' {}", config.d_model,
          config.n_heads);
   config.head_size = config.d_model / config.n_heads;
-  config.d_mlp = keys.integer_or("n_inner", 4 * config.d_model);
+  config.d_mlp = keys.integer_or("n_inner", 4 * std::min(config.d_model, INT32_MAX / 4));
   config.vocab_size = keys.integer("vocab_size");
   config.max_positions = keys.integer("n_positions");
   config.norm = NormKind::layer;

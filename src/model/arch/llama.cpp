@@ -17,7 +17,10 @@ double rope_theta_of(const Json& config) {
   double theta = keys.number_or("rope_theta", 10000.0);
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
     if (!keys.has(name)) continue;
+    if (!config.at(name).is_object())
+      fail(ErrorKind::input, "'{}' is {}, not a map of settings", name, config.at(name).dump());
     const ConfigKeys rope(config.at(name));
+    rope.require_unset_or("partial_rotary_factor", 1.0);
     const std::string type = rope.text_or("rope_type", rope.text_or("type", "default"));
     if (type != "default")
       fail(ErrorKind::input,
@@ -46,6 +49,8 @@ ModelConfig config_from_hf(const Json& json) {
   config.rope = {.theta = rope_theta_of(json), .dimensions = config.head_size};
   config.attention_scale = 1.0 / std::sqrt(config.head_size);
   config.tied_embeddings = keys.flag_or("tie_word_embeddings", false);
+  config.attention_biases = keys.flag_or("attention_bias", false);
+  config.mlp_biases = keys.flag_or("mlp_bias", false);
   config.bos_token = keys.token_or_none("bos_token_id");
   config.eos_token = keys.token_or_none("eos_token_id");
   return config;
@@ -67,7 +72,9 @@ ModelConfig config_from_gguf(const Json& metadata) {
   config.norm_eps = keys.number("llama.attention.layer_norm_rms_epsilon");
   keys.require_unset_or("llama.rope.scaling.type", "none");
   config.rope = {.theta = keys.number_or("llama.rope.freq_base", 10000.0),
-                 .dimensions = keys.integer_or("llama.rope.dimension_count", config.head_size)};
+                 .dimensions = config.head_size};
+  // Rows are stored in pairs for interleaved rotation of whole heads; a part would need others.
+  keys.require_unset_or("llama.rope.dimension_count", config.head_size);
   config.attention_scale = 1.0 / std::sqrt(config.head_size);
   config.bos_token = keys.token_or_none("tokenizer.ggml.bos_token_id");
   config.eos_token = keys.token_or_none("tokenizer.ggml.eos_token_id");
@@ -85,30 +92,33 @@ TensorRef optional_tensor(const TensorSource& source, const std::string& name) {
   return {.name = source.find(name) != nullptr ? name : ""};
 }
 
-ModelTensors tensors_of_hf(const ModelConfig& config, const TensorSource& source) {
+ModelTensors tensors_of_hf(const ModelConfig& config, const TensorSource& /*source*/) {
   ModelTensors tensors;
   tensors.embedding = {.name = "model.embed_tokens.weight"};
   for (int layer = 0; layer < config.n_layers; ++layer) {
     const std::string prefix = fmt::format("model.layers.{}.", layer);
     const auto named = [&](const char* name) { return TensorRef{.name = prefix + name}; };
-    const auto maybe = [&](const char* name) { return optional_tensor(source, prefix + name); };
+    // A bias that the config does not promise would be left over, and refused.
+    const auto promised = [&](bool promise, const char* name) {
+      return promise ? named(name) : TensorRef{};
+    };
     tensors.layers.push_back({
         .attn_norm = named("input_layernorm.weight"),
         .q = named("self_attn.q_proj.weight"),
         .k = named("self_attn.k_proj.weight"),
         .v = named("self_attn.v_proj.weight"),
-        .q_bias = maybe("self_attn.q_proj.bias"),
-        .k_bias = maybe("self_attn.k_proj.bias"),
-        .v_bias = maybe("self_attn.v_proj.bias"),
+        .q_bias = promised(config.attention_biases, "self_attn.q_proj.bias"),
+        .k_bias = promised(config.attention_biases, "self_attn.k_proj.bias"),
+        .v_bias = promised(config.attention_biases, "self_attn.v_proj.bias"),
         .o = named("self_attn.o_proj.weight"),
-        .o_bias = maybe("self_attn.o_proj.bias"),
+        .o_bias = promised(config.attention_biases, "self_attn.o_proj.bias"),
         .mlp_norm = named("post_attention_layernorm.weight"),
         .gate = named("mlp.gate_proj.weight"),
         .up = named("mlp.up_proj.weight"),
         .down = named("mlp.down_proj.weight"),
-        .gate_bias = maybe("mlp.gate_proj.bias"),
-        .up_bias = maybe("mlp.up_proj.bias"),
-        .down_bias = maybe("mlp.down_proj.bias"),
+        .gate_bias = promised(config.mlp_biases, "mlp.gate_proj.bias"),
+        .up_bias = promised(config.mlp_biases, "mlp.up_proj.bias"),
+        .down_bias = promised(config.mlp_biases, "mlp.down_proj.bias"),
     });
   }
   tensors.final_norm = {.name = "model.norm.weight"};

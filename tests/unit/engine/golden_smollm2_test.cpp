@@ -136,7 +136,14 @@ struct AblationRow {
   size_t prompt;
   double loss;
   double delta_loss;
+  double reference_rounding;  ///< transformers' fp32 loss minus its fp64 loss
 };
+
+/// Where transformers' own fp32 is further than this from its fp64, the edited model amplifies
+/// rounding (tests/golden/README.md names the few rows) and a sound fp32 program may be several
+/// times further off: at::linear in place of oneDNN moves L11H7 of prompt 3 by 2e-4.
+constexpr double kAmplified = 2.5e-5;
+constexpr double kAmplifiedRoom = 5e-4;
 
 /// The fp64 columns: transformers' own fp32 is up to 7.5e-5 away from them on a few heads.
 std::vector<AblationRow> read_ablations(const std::string& positions) {
@@ -151,7 +158,8 @@ std::vector<AblationRow> read_ablations(const std::string& positions) {
     for (std::string cell; std::getline(stream, cell, ',');) cells.push_back(cell);
     if (cells.at(0) != positions) continue;
     rows.push_back({std::stoi(cells.at(1)), std::stoi(cells.at(2)), std::stoul(cells.at(3)),
-                    std::stod(cells.at(6)), std::stod(cells.at(7))});
+                    std::stod(cells.at(6)), std::stod(cells.at(7)),
+                    std::abs(std::stod(cells.at(4)) - std::stod(cells.at(6)))});
   }
   return rows;
 }
@@ -173,15 +181,20 @@ void SlowSmolLm2::compare_ablations(const std::string& positions) {
          .reads = prompts[row.prompt].reads});
   const auto readings = model_->run(views(prompts), tasks);
   double largest = 0.0;
+  int amplified_rows = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
     const double loss = readings[i][0].loss();
     const double delta = loss - base[rows[i].prompt][0].loss();
     const std::string place =
         fmt::format("L{}H{} prompt {}", rows[i].layer, rows[i].head, rows[i].prompt);
-    EXPECT_NEAR(loss, rows[i].loss, kLossPromise) << place;
-    EXPECT_NEAR(delta, rows[i].delta_loss, kLossPromise) << place;
+    const bool amplified = rows[i].reference_rounding > kAmplified;
+    const double room = amplified ? kAmplifiedRoom : kLossPromise;
+    if (amplified) ++amplified_rows;
+    EXPECT_NEAR(loss, rows[i].loss, room) << place;
+    EXPECT_NEAR(delta, rows[i].delta_loss, room) << place;
     largest = std::max(largest, std::abs(delta - rows[i].delta_loss));
   }
+  EXPECT_LE(amplified_rows, 4);
   RecordProperty("largest_delta_difference_nats", fmt::format("{:.2e}", largest));
 }
 

@@ -1,0 +1,232 @@
+#include "experiments/effect_run.h"
+
+#include <cmath>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "unit/experiments/experiment_support.h"
+
+namespace mechsweep {
+namespace {
+
+using test_experiments::code_of;
+using test_experiments::failure;
+using test_experiments::ParsedExperiment;
+using test_experiments::ragged_prompts;
+using test_experiments::RunPointer;
+using test_experiments::small_model;
+using test_experiments::SpellingExecutor;
+using test_experiments::values_of;
+using testing::ElementsAre;
+
+/// NaN equals NaN here: blocks are compared place by place.
+std::vector<std::string> shown(const std::vector<double>& values) {
+  std::vector<std::string> texts;
+  for (const double value : values)
+    texts.push_back(std::isnan(value) ? "nan" : fmt::format("{:.1f}", value));
+  return texts;
+}
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+class EffectRunTest : public testing::Test {
+ protected:
+  RunPointer bind_run(const std::string& kind, const Json& json) {
+    return ParsedExperiment(kind, json).bind(model_, prompts_);
+  }
+  std::vector<double> doubles(const UnitResult& result, size_t block) {
+    return values_of<double>(result.blocks.at(block));
+  }
+
+  ModelConfig model_ = small_model(2, 2);
+  PromptSet prompts_ = ragged_prompts();
+  SpellingExecutor executor_{model_};
+};
+
+std::string axes_text(const ArraySpec& array) {
+  std::string text = array.name + ":";
+  for (const Axis& axis : array.axes) text += fmt::format(" {} {}", axis.name, axis.size);
+  return text;
+}
+
+TEST_F(EffectRunTest, ArraysOfAnAblation) {
+  const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "all"}});
+  std::vector<std::string> texts;
+  for (const ArraySpec& array : run->arrays()) texts.push_back(axes_text(array));
+  EXPECT_THAT(texts, ElementsAre("base/loss: prompt 2 target 2",
+                                 "base/logit: prompt 2 target 2 tracked 3",
+                                 "base/logit_mean: prompt 2 target 2",
+                                 "base/logsumexp: prompt 2 target 2",
+                                 "base/top1: prompt 2 target 2",
+                                 "base/tracked_token: prompt 2 target 2 tracked 3",
+                                 "loss: prompt 2 layer 2 head 2 target 2",
+                                 "logit: prompt 2 layer 2 head 2 target 2 tracked 3",
+                                 "logit_mean: prompt 2 layer 2 head 2 target 2",
+                                 "logsumexp: prompt 2 layer 2 head 2 target 2",
+                                 "top1: prompt 2 layer 2 head 2 target 2"));
+  const auto stages = run->stages();
+  ASSERT_EQ(stages.size(), 2U);
+  EXPECT_EQ(stages[0].first_size, 0);
+  EXPECT_EQ(stages[1].first_size, 2);
+  for (const ArraySpec& array : run->arrays()) {
+    const bool edited = array.name.find('/') == std::string::npos;
+    EXPECT_EQ(array.stage, edited ? 1 : 0) << array.name;
+    EXPECT_EQ(array.split_by_first, edited) << array.name;
+  }
+}
+
+TEST_F(EffectRunTest, OneTargetEachNeedsNoTargetAxis) {
+  prompts_.prompts.pop_back();
+  const auto run = bind_run("activation_patching", {{"site", "resid_pre"},
+                                                {"direction", "clean_to_corrupt"},
+                                                {"positions", "each"},
+                                                {"layers", 1}});
+  std::vector<std::string> losses;
+  for (const ArraySpec& array : run->arrays())
+    if (array.name.ends_with("loss")) losses.push_back(axes_text(array));
+  EXPECT_THAT(losses, ElementsAre("base/loss: prompt 1", "donor/loss: prompt 1",
+                                  "loss: prompt 1 layer 1 position 2"));
+}
+
+TEST_F(EffectRunTest, BaseRunsArePaddedWithNothing) {
+  const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "all"}});
+  const UnitResult result = run->execute(0, {0, 2}, {0, 0}, executor_);
+  ASSERT_EQ(result.blocks.size(), 6U);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(result.blocks[i].array, i);
+  const double a = code_of("clean 5,6");
+  const double b = code_of("clean 7,8,7");
+  EXPECT_EQ(shown(doubles(result, 0)), shown({a + 11, kNaN, b + 21, b + 31}));
+  const auto logits = values_of<float>(result.blocks[1]);
+  EXPECT_EQ(shown({logits.begin(), logits.end()}),
+            shown({-11, -12, -13, kNaN, kNaN, kNaN, -21, -22, kNaN, -31, kNaN, kNaN}));
+  EXPECT_EQ(shown(doubles(result, 2)), shown({1, kNaN, 0, 2}));
+  EXPECT_EQ(shown(doubles(result, 3)), shown({a, kNaN, b, b}));
+  EXPECT_THAT(values_of<int32_t>(result.blocks[4]), ElementsAre(3, -1, 2, 1));
+  EXPECT_THAT(values_of<int32_t>(result.blocks[5]),
+              ElementsAre(11, 12, 13, -1, -1, -1, 21, 22, -1, 31, -1, -1));
+}
+
+TEST_F(EffectRunTest, EveryHeadIsZeroedAtItsOwnPlace) {
+  const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
+  const UnitResult result = run->execute(1, {0, 2}, {0, 2}, executor_);
+  ASSERT_EQ(result.blocks.size(), 5U);
+  EXPECT_EQ(result.blocks.front().array, 6);
+  std::vector<double> expected;  // [prompt, layer, head, position, target]
+  for (const std::string tokens : {"5,6", "7,8,7"})
+    for (int layer = 0; layer < 2; ++layer)
+      for (int head = 0; head < 2; ++head)
+        for (int position = 0; position < 3; ++position) {
+          const double code = code_of(
+              fmt::format("clean {}|z L{} H{} P{} zero", tokens, layer, head, position));
+          const bool first = tokens == "5,6";
+          const bool past_end = first && position == 2;
+          expected.push_back(past_end ? kNaN : code + (first ? 11 : 21));
+          expected.push_back(first ? kNaN : code + 31);
+        }
+  EXPECT_EQ(shown(doubles(result, 0)), shown(expected));
+  const auto top1 = values_of<int32_t>(result.blocks[4]);
+  EXPECT_THAT(std::vector<int32_t>(top1.begin(), top1.begin() + 6), ElementsAre(3, -1, 3, -1, -1, -1));
+}
+
+TEST_F(EffectRunTest, APieceHasTheBitsOfTheWhole) {
+  const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
+  const auto whole = doubles(run->execute(1, {0, 2}, {0, 2}, executor_), 0);
+  ASSERT_EQ(whole.size(), 2U * 2 * 2 * 3 * 2);
+  const size_t segment = 2 * 3 * 2;  // one prompt, one layer
+  for (int64_t p = 0; p < 2; ++p)
+    for (int64_t layer = 0; layer < 2; ++layer) {
+      const auto piece = doubles(run->execute(1, {p, p + 1}, {layer, layer + 1}, executor_), 0);
+      ASSERT_EQ(piece.size(), segment);
+      const auto from = whole.begin() + (p * 2 + layer) * static_cast<int64_t>(segment);
+      EXPECT_EQ(shown(piece), shown({from, from + static_cast<int64_t>(segment)}));
+    }
+}
+
+TEST_F(EffectRunTest, DirectionsChooseBaseAndDonor) {
+  prompts_.prompts.pop_back();
+  const Json common = {{"site", "resid_mid"}, {"positions", {-1}}, {"layers", {1}}};
+  for (const bool to_corrupt : {true, false}) {
+    Json json = common;
+    json["direction"] = to_corrupt ? "clean_to_corrupt" : "corrupt_to_clean";
+    const auto run = bind_run("activation_patching", json);
+    const std::string clean = "clean 5,6";
+    const std::string corrupt = "corrupt 5,9";
+    const std::string& base = to_corrupt ? corrupt : clean;
+    const std::string& donor = to_corrupt ? clean : corrupt;
+    const UnitResult references = run->execute(0, {0, 1}, {0, 0}, executor_);
+    ASSERT_EQ(references.blocks.size(), 11U);
+    EXPECT_EQ(shown(doubles(references, 0)), shown({code_of(base) + 11}));
+    EXPECT_EQ(references.blocks[6].array, 6);
+    EXPECT_EQ(shown(doubles(references, 6)), shown({code_of(donor) + 11}));
+    const UnitResult edited = run->execute(1, {0, 1}, {0, 1}, executor_);
+    EXPECT_EQ(edited.blocks.front().array, 11);
+    EXPECT_EQ(shown(doubles(edited, 0)),
+              shown({code_of(base + "|resid_mid L1 H P1 replace " + donor) + 11}));
+    const Json attributes = run->attributes();
+    EXPECT_EQ(attributes.at("base"), to_corrupt ? "corrupt" : "clean");
+    EXPECT_EQ(attributes.at("donor"), to_corrupt ? "clean" : "corrupt");
+  }
+}
+
+TEST_F(EffectRunTest, HeadsAndSetsOfZ) {
+  prompts_.prompts.pop_back();
+  const Json common = {{"site", "z"}, {"direction", "corrupt_to_clean"}, {"positions", "name"}};
+  Json named = common;
+  named["heads"] = {"L1H1", "L0H0"};
+  const std::string replace = " P0 replace corrupt 5,9";
+  EXPECT_EQ(shown(doubles(bind_run("activation_patching", named)->execute(1, {0, 1}, {0, 2}, executor_),
+                          0)),
+            shown({code_of("clean 5,6|z L1 H1" + replace) + 11,
+                   code_of("clean 5,6|z L0 H0" + replace) + 11}));
+  Json sets = common;
+  sets["heads"] = {{"sets", {{"s", {"L1H1", "L1H0", "L0H1"}}}}};
+  EXPECT_EQ(
+      shown(doubles(bind_run("activation_patching", sets)->execute(1, {0, 1}, {0, 1}, executor_), 0)),
+      shown({code_of("clean 5,6|z L0 H1" + replace + "|z L1 H0,1" + replace) + 11}));
+}
+
+TEST_F(EffectRunTest, AListOfOperationsIsAnAxis) {
+  const auto run = bind_run("head_ablation", {{"operation", {"zero"}}, {"positions", "all"}});
+  const ArraySpec loss = run->arrays()[6];
+  EXPECT_EQ(axes_text(loss), "loss: prompt 2 layer 2 head 2 operation 1 target 2");
+  EXPECT_THAT(loss.axes[3].labels, ElementsAre("zero"));
+}
+
+TEST_F(EffectRunTest, PromptsThatDoNotFitAreNamed) {
+  const Json ablation = {{"operation", "zero"}, {"positions", "all"}};
+  const auto attempt = [&](const std::string& kind, const Json& json) {
+    return failure([&] { bind_run(kind, json); });
+  };
+  prompts_.prompts[1].targets.clear();
+  EXPECT_EQ(attempt("head_ablation", ablation),
+            "input: prompt 'b' of set 'p' has no target, and this experiment scores answers; give "
+            "it `answer` or `targets`");
+  prompts_ = ragged_prompts();
+  prompts_.prompts[0].corrupt_tokens.clear();
+  EXPECT_EQ(attempt("head_ablation", ablation), "nothing was thrown");
+  EXPECT_EQ(attempt("activation_patching",
+                    {{"site", "z"}, {"direction", "corrupt_to_clean"}, {"positions", "all"}}),
+            "input: prompt 'a' of set 'p' has no corrupt partner, and this experiment needs one; "
+            "give it `corrupt_tokens` or `corrupt_text`");
+  prompts_.prompts[0].corrupt_targets = {{.at = 0, .answer = 1}};
+  EXPECT_EQ(attempt("head_ablation", ablation),
+            "input: prompt 'a' has `corrupt_targets`, which are not supported yet");
+}
+
+TEST_F(EffectRunTest, CostCountsWholePasses) {
+  // By hand for 3 tokens: per layer 2*3*8*(2*8 + 2*4) projections, 2*3*8*16*3 gated MLP, 4*8*3*4/2
+  // attention; and 2 read rows of 2*8*100 each.
+  const double pass = 2 * (1152 + 2304 + 192) + 2 * 1600;
+  const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
+  EXPECT_EQ(run->flops(0, 1, 0), pass);
+  EXPECT_EQ(run->flops(1, 1, 0), 2 * 3 * pass);  // heads times positions
+  const auto both = bind_run("activation_patching", {{"site", "resid_pre"},
+                                                 {"direction", "clean_to_corrupt"},
+                                                 {"positions", "all"}});
+  EXPECT_EQ(both->flops(0, 1, 0), 2 * pass);
+  EXPECT_EQ(both->flops(1, 1, 1), pass);
+}
+
+}  // namespace
+}  // namespace mechsweep
