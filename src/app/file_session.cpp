@@ -1,12 +1,10 @@
 #include "app/file_session.h"
 
-#include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 
-#include <fmt/chrono.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -15,6 +13,7 @@
 #include "plan/dispatch_policy.h"
 #include "store/lock.h"
 #include "store/results_file.h"
+#include "store/results_layout.h"
 
 namespace mechsweep {
 
@@ -85,10 +84,6 @@ std::unique_ptr<DispatchPolicy> make_policy(const FileSession& session, int rank
       needs.back().push_back(groups.at({run, other}));
   }
   return std::make_unique<DispatchPolicy>(std::move(costs), std::move(needs), ranks, done);
-}
-
-std::string now_text() {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::now()));
 }
 
 /// Collective: the host of every rank, on rank 0.

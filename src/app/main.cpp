@@ -1,6 +1,10 @@
+#include <fcntl.h>
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -91,9 +95,24 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   self->callback([&action] { action = [] { return selftest_command(selftest); }; });
 }
 
+/// A file that is opened next must not become standard error: log lines would land in it.
+void open_standard_descriptors() {
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor)
+    if (::fcntl(descriptor, F_GETFD) == -1 && ::open("/dev/null", O_RDWR) != descriptor)
+      std::_Exit(mechsweep::exit_status(mechsweep::ErrorKind::resource));
+}
+
+/// What the disk behind standard output did not take must not look like success.
+int with_output_written(int status) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+  mechsweep::fail(mechsweep::ErrorKind::resource,
+                  "standard output cannot be written; is the disk full?");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_descriptors();
   // A write beyond a limit on the size of files then fails with an error, like one on a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
   CLI::App app(
@@ -119,7 +138,7 @@ int main(int argc, char** argv) {
   }
   set_up_logging(level);
   try {
-    return action();
+    return with_output_written(action());
   } catch (const std::exception& error) {
     return mechsweep::report(error);
   }

@@ -4,6 +4,7 @@
 #include "app/commands.h"
 #include "app/progress.h"
 #include "plan/plan.h"
+#include "store/results_file.h"
 #include "store/results_layout.h"
 
 namespace mechsweep {
@@ -30,7 +31,8 @@ double weight_bytes(const PlannedModel& model) {
 }
 
 double file_bytes(const FileLayout& layout) {
-  double bytes = 64.0 * static_cast<double>(layout.units.size());
+  double bytes = static_cast<double>(kAttemptSlots * kAttemptRecordBytes) +
+                 static_cast<double>(kJournalSlotBytes) * static_cast<double>(layout.units.size());
   for (const DatasetSpec& dataset : layout.datasets)
     bytes += static_cast<double>(dataset.elements() * dataset.element_bytes());
   return bytes;
@@ -82,7 +84,7 @@ int plan_command(const std::string& config, int ranks) {
               size_text(weights + plan.sweep.execution.memory_gib * kGiB).c_str(),
               size_text(weights).c_str(),
               size_text(plan.sweep.execution.memory_gib * kGiB).c_str());
-  std::printf("file      %s\n", size_text(file_bytes(layout)).c_str());
+  std::printf("file      %s and metadata\n", size_text(file_bytes(layout)).c_str());
   std::printf("time      about %s on %d rank%s of one core at a nominal %.0f GFLOP/s\n",
               duration_text(flops / kCoreFlops / ranks).c_str(), ranks, ranks == 1 ? "" : "s",
               kCoreFlops / 1e9);

@@ -62,9 +62,9 @@ std::string csv_field(const std::string& text) {
 }
 
 std::string run_fields(const std::string& run_id) {
-  std::string fields = run_id;
-  std::replace(fields.begin(), fields.end(), '/', ',');
-  return fields;
+  std::string model_and_prompts = run_id.substr(std::min(run_id.find('/'), run_id.size()));
+  std::replace(model_and_prompts.begin(), model_and_prompts.end(), '/', ',');
+  return run_id + model_and_prompts;
 }
 
 }  // namespace mechsweep

@@ -28,7 +28,7 @@ class AxisColumns {
 std::string number_text(double value);
 /// A text as a CSV field, quoted where it must be (RFC 4180).
 std::string csv_field(const std::string& text);
-/// EXPERIMENT/MODEL/PROMPTS as three fields.
+/// A run's id EXPERIMENT/MODEL/PROMPTS, its model and its prompts as three fields.
 std::string run_fields(const std::string& run_id);
 
 }  // namespace mechsweep

@@ -193,7 +193,6 @@ class Worker {
 }  // namespace
 
 LoopOutcome run_units(const UnitLoop& loop) {
-  const StopSignals signals;
   double total_flops = 0.0;
   for (const double flops : loop.unit_flops) total_flops += flops;
   std::optional<Dispatcher> dispatcher;

@@ -1,11 +1,14 @@
 #include "app/with_world.h"
 
 #include "app/commands.h"
+#include "app/stop_signals.h"
 
 namespace mechsweep {
 
 int with_world(const std::function<int(World&)>& body) {
   const auto world = start_world(nullptr, nullptr);
+  // From here on, so that a signal while a model loads or a file is laid out stops cleanly, too.
+  const StopSignals signals;
   try {
     return body(*world);
   } catch (const std::exception& error) {

@@ -26,8 +26,8 @@ struct SessionOptions {
   int64_t memory_bytes = int64_t{2} << 30;
 };
 
-/// Collective over `group`. Loads the weights. Throws Error{usage} on unknown names, Error{input} on
-/// damaged files, Error{resource} when memory runs out.
+/// Collective over `group`. Loads the weights. Throws Error{usage} on unknown names, Error{input}
+/// on damaged files, Error{resource} when memory runs out.
 std::unique_ptr<ModelSession> open_model(const Checkpoint& checkpoint, Group& group,
                                          const SessionOptions& options);
 

@@ -39,20 +39,19 @@ class ActivationPatchingRun final : public EffectRun {
     attributes["operation"] = "replace";
     attributes["direction"] = parameters_.direction;
     attributes["positions"] = parameters_.positions.describe();
-    attributes["estimand"] = fmt::format(
-        "{} of the {} run pasted into the {} run at {}, downstream recomputed",
-        site_info(parameters_.site).name, side_name(parameters_.donor()),
-        side_name(parameters_.base()), parameters_.positions.describe());
+    attributes["estimand"] =
+        fmt::format("{} of the {} run pasted into the {} run at {}, downstream recomputed",
+                    site_info(parameters_.site).name, side_name(parameters_.donor()),
+                    side_name(parameters_.base()), parameters_.positions.describe());
     return attributes;
   }
 
  protected:
   [[nodiscard]] std::optional<std::vector<Edit>> edits(
       const Prompt& prompt, std::span<const int64_t> place) const override {
-    return grid_.edits(prompt, place,
-                       {.site = parameters_.site,
-                        .operation = Operation::replace,
-                        .donor = parameters_.donor()});
+    return grid_.edits(
+        prompt, place,
+        {.site = parameters_.site, .operation = Operation::replace, .donor = parameters_.donor()});
   }
 
  private:

@@ -8,10 +8,14 @@ namespace mechsweep {
 
 int64_t element_size(ElementType type) {
   switch (type) {
-    case ElementType::f64: return 8;
-    case ElementType::f32: return 4;
-    case ElementType::i32: return 4;
-    case ElementType::u8: return 1;
+    case ElementType::f64:
+      return 8;
+    case ElementType::f32:
+      return 4;
+    case ElementType::i32:
+      return 4;
+    case ElementType::u8:
+      return 1;
   }
   ensure(false, "unknown element type");
   return 0;
@@ -19,10 +23,14 @@ int64_t element_size(ElementType type) {
 
 std::string_view element_type_name(ElementType type) {
   switch (type) {
-    case ElementType::f64: return "float64";
-    case ElementType::f32: return "float32";
-    case ElementType::i32: return "int32";
-    case ElementType::u8: return "uint8";
+    case ElementType::f64:
+      return "float64";
+    case ElementType::f32:
+      return "float32";
+    case ElementType::i32:
+      return "int32";
+    case ElementType::u8:
+      return "uint8";
   }
   return "unknown";
 }
@@ -33,7 +41,9 @@ int64_t ArraySpec::row_size() const {
   return size;
 }
 
-int64_t ArraySpec::size() const { return axes.empty() ? 0 : axes[0].size * row_size(); }
+int64_t ArraySpec::size() const {
+  return axes.empty() ? 0 : axes[0].size * row_size();
+}
 
 const StoredArray* StoredRun::find(const std::string& name) const {
   const auto found = std::find_if(arrays.begin(), arrays.end(),

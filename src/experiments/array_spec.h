@@ -61,14 +61,14 @@ struct StoredArray {
 /// What later steps (export, reduce) know of a run: only what the results file says, so that they
 /// need neither the model nor the config.
 struct StoredRun {
-  std::string id;      ///< EXPERIMENT/MODEL/PROMPTS
-  std::string kind;    ///< experiment kind
-  Json attributes;     ///< the run group's attributes
+  std::string id;    ///< EXPERIMENT/MODEL/PROMPTS
+  std::string kind;  ///< experiment kind
+  Json attributes;   ///< the run group's attributes
   std::vector<StoredArray> arrays;
-  std::vector<std::string> templates;     ///< per prompt, "" is its own cluster
-  std::vector<int32_t> prompt_lengths;    ///< per prompt, in tokens
-  std::vector<std::string> prompt_ids;    ///< per prompt
-  std::vector<uint8_t> complete;          ///< per prompt: 1 when every unit that holds it is done
+  std::vector<std::string> templates;   ///< per prompt, "" is its own cluster
+  std::vector<int32_t> prompt_lengths;  ///< per prompt, in tokens
+  std::vector<std::string> prompt_ids;  ///< per prompt
+  std::vector<uint8_t> complete;        ///< per prompt: 1 when every unit that holds it is done
   int vocab_size = 0;
 
   /// Null pointer when the run has no such array.

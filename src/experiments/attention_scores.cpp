@@ -77,9 +77,9 @@ class AttentionScoresRun final : public Run {
       : context_(context), parameters_(std::move(parameters)) {
     for (const std::string& name : parameters_.scores) {
       const auto& prompts = context.prompts->prompts;
-      const bool has_pairs =
-          std::any_of(prompts.begin(), prompts.end(),
-                      [&](const Prompt& prompt) { return prompt.pairs.contains(name); });
+      const bool has_pairs = std::any_of(prompts.begin(), prompts.end(), [&](const Prompt& prompt) {
+        return prompt.pairs.contains(name);
+      });
       if (is_built_in(name) && has_pairs)
         fail(ErrorKind::input,
              "prompts of set '{}' have `pairs` called '{}', the name of a built-in score; rename "
@@ -103,11 +103,11 @@ class AttentionScoresRun final : public Run {
       all.push_back({.name = name,
                      .axes = axes,
                      .attributes = {{"units", "1"}, {"long_name", long_name(name)}}});
-    ArraySpec offsets{.name = kOffsetArray,
-                      .axes = axes,
-                      .attributes = {{"units", "1"},
-                                     {"long_name",
-                                      "attention to earlier occurrences of the token, shifted"}}};
+    ArraySpec offsets{
+        .name = kOffsetArray,
+        .axes = axes,
+        .attributes = {{"units", "1"},
+                       {"long_name", "attention to earlier occurrences of the token, shifted"}}};
     Axis offset{.name = "offset", .size = kOffsets};
     for (int i = 0; i < kOffsets; ++i) offset.coordinates.push_back(kFirstOffset + i);
     offsets.axes.push_back(std::move(offset));
@@ -257,8 +257,8 @@ std::vector<Metric> derive_attention_scores(const StoredRun& run) {
       fail(ErrorKind::input, "run '{}': dataset '{}' has no axes: the file is damaged", run.id,
            array.name);
     Metric metric{.name = array.name, .units = "1"};
-    metric.long_name = array.name == kOffsetArray ? "attention to earlier copies, shifted"
-                                                  : array.name + " score";
+    metric.long_name =
+        array.name == kOffsetArray ? "attention to earlier copies, shifted" : array.name + " score";
     metric.axes.assign(array.axes.begin() + 1, array.axes.end());
     metric.values = array.values;
     metrics.push_back(std::move(metric));

@@ -27,8 +27,9 @@ struct ScoreKeys {
 };
 
 /// Queries q and keys s + offset, for s in S(q), the earlier content positions that hold q's token.
-/// Keys must be content and earlier than q; a query without such a key does not count. Offset 0 is the
-/// duplicate-token score, 1 induction, -1 anti-induction. Positions below prefix_length are neither.
+/// Keys must be content and earlier than q; a query without such a key does not count. Offset 0 is
+/// the duplicate-token score, 1 induction, -1 anti-induction. Positions below prefix_length are
+/// neither.
 ScoreKeys occurrence_keys(const Prompt& prompt, Occurrence occurrence, int offset);
 /// Every content query and the content key just before it.
 ScoreKeys previous_token_keys(const Prompt& prompt);

@@ -63,16 +63,20 @@ Readings readings_of(const StoredRun& run, const std::string& prefix) {
   const size_t places = run.templates.size() * readings.cells;
   if (readings.loss->values.size() != places || readings.top1->values.size() != places ||
       readings.logit->values.size() != places * readings.tracked)
-    fail(ErrorKind::input, "run '{}': the sizes of its '{}' datasets do not go together: the file is "
-         "damaged", run.id, prefix + "loss");
+    fail(ErrorKind::input,
+         "run '{}': the sizes of its '{}' datasets do not go together: the file is "
+         "damaged",
+         run.id, prefix + "loss");
   return readings;
 }
 
 /// The base readings of [prompt, target] that go with others of the same run.
 void check_same_targets(const StoredRun& run, const Readings& base, const Readings& other) {
   if (base.cells == 0 || other.cells % base.cells != 0)
-    fail(ErrorKind::input, "run '{}': base run and other runs have different targets: the file is "
-         "damaged", run.id);
+    fail(ErrorKind::input,
+         "run '{}': base run and other runs have different targets: the file is "
+         "damaged",
+         run.id);
 }
 
 /// Builds the metrics of one group of readings.
@@ -115,15 +119,14 @@ class MetricMaker {
               }),
           false);
     for (int64_t t = 0; t < r.tracked; ++t)
-      plain(add(fmt::format("{}logit_{}", prefix, t),
-                (t == 0 ? std::string("logit of the answer")
-                        : fmt::format("logit of wrong token {}", t)) +
-                    of,
-                "logits", r,
-                [&, t](int64_t p, int64_t c) {
-                  return r.logit->values[flat(p, c) * r.tracked + t];
-                }),
-            summarised && t == 0);
+      plain(
+          add(fmt::format("{}logit_{}", prefix, t),
+              (t == 0 ? std::string("logit of the answer")
+                      : fmt::format("logit of wrong token {}", t)) +
+                  of,
+              "logits", r,
+              [&, t](int64_t p, int64_t c) { return r.logit->values[flat(p, c) * r.tracked + t]; }),
+          summarised && t == 0);
   }
 
  private:
@@ -222,8 +225,10 @@ TaskPerformance task_performance(const StoredRun& run) {
   const StoredArray& tokens = require(run, "base/tracked_token");
   bool has_candidates = true;
   if (tokens.values.size() != clean.logit->values.size())
-    fail(ErrorKind::input, "run '{}': tracked tokens and logits differ in number: the file is "
-         "damaged", run.id);
+    fail(ErrorKind::input,
+         "run '{}': tracked tokens and logits differ in number: the file is "
+         "damaged",
+         run.id);
   PromptMeans loss, correct, candidate_loss, beats_wrong, candidates;
   for (size_t p = 0; p < run.templates.size(); ++p) {
     if (p < run.complete.size() && run.complete[p] == 0) continue;

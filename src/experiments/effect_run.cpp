@@ -115,7 +115,9 @@ std::vector<std::vector<int64_t>> places_of(const std::vector<Axis>& grid, Range
   return places;
 }
 
-PromptTokens tokens_of(const Prompt& prompt) { return {prompt.tokens, prompt.corrupt_tokens}; }
+PromptTokens tokens_of(const Prompt& prompt) {
+  return {prompt.tokens, prompt.corrupt_tokens};
+}
 
 }  // namespace
 
@@ -150,8 +152,8 @@ EffectRun::EffectRun(const RunContext& context, Side base, std::optional<Side> d
 
 std::vector<ArraySpec> EffectRun::arrays() const {
   const Axis prompt{.name = "prompt", .size = static_cast<int64_t>(prompts().size())};
-  std::vector<ArraySpec> all = ReadingArrays::specs("base/", {prompt}, max_targets_, max_tracked_,
-                                                    kReferenceStage, false);
+  std::vector<ArraySpec> all =
+      ReadingArrays::specs("base/", {prompt}, max_targets_, max_tracked_, kReferenceStage, false);
   ArraySpec tokens = all[1];  // logit: the same axes
   tokens.name = "base/tracked_token";
   tokens.type = ElementType::i32;
@@ -181,9 +183,8 @@ double EffectRun::flops(int stage, int64_t prompt, int64_t /*first*/) const {
   if (stage == kReferenceStage) return donor_ ? 2.0 * one : one;
   double places = 1.0;
   for (size_t axis = 1; axis < grid_.size(); ++axis)
-    places *= static_cast<double>(grid_[axis].name == "position"
-                                      ? std::min(grid_[axis].size, tokens)
-                                      : grid_[axis].size);
+    places *= static_cast<double>(
+        grid_[axis].name == "position" ? std::min(grid_[axis].size, tokens) : grid_[axis].size);
   return places * one;
 }
 
@@ -244,8 +245,8 @@ ArrayBlock EffectRun::tracked_tokens(Range range) const {
   for (int64_t p = range.begin; p < range.end; ++p)
     for (size_t t = 0; t < reads_[p].size(); ++t)
       std::copy(reads_[p][t].tracked.begin(), reads_[p][t].tracked.end(),
-                tokens.begin() + ((p - range.begin) * max_targets_ + static_cast<int64_t>(t)) *
-                                     max_tracked_);
+                tokens.begin() +
+                    ((p - range.begin) * max_targets_ + static_cast<int64_t>(t)) * max_tracked_);
   const auto bytes = bytes_of(std::span<const int32_t>(tokens));
   return {ReadingArrays::kCount, {bytes.begin(), bytes.end()}};
 }

@@ -10,13 +10,15 @@
 
 namespace mechsweep {
 
-/// A run that asks, for every place of a grid of interventions, what becomes of the answer: the part
-/// that ablations and patching share. It stores, for the base run, for the donor run where there is
-/// one, and for every intervention: loss, tracked logits, vocabulary mean, logsumexp and top-1.
+/// A run that asks, for every place of a grid of interventions, what becomes of the answer: the
+/// part that ablations and patching share. It stores, for the base run, for the donor run where
+/// there is one, and for every intervention: loss, tracked logits, vocabulary mean, logsumexp and
+/// top-1.
 class EffectRun : public Run {
  public:
-  /// `grid` are the intervention axes (the first one is cut into units); `donor` the side that edits
-  /// take values from, if any. Throws Error{input} when a prompt has no target or lacks a side.
+  /// `grid` are the intervention axes (the first one is cut into units); `donor` the side that
+  /// edits take values from, if any. Throws Error{input} when a prompt has no target or lacks a
+  /// side.
   EffectRun(const RunContext& context, Side base, std::optional<Side> donor,
             std::vector<Axis> grid);
 

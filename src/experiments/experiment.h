@@ -30,9 +30,9 @@ struct StageSpec {
   int64_t first_size = 0;  ///< length of the first intervention axis; 0: units span prompts only
 };
 
-/// One experiment on one model and one prompt set: what it stores and how a piece of it is computed.
-/// A pure function of config, model and prompts; execute() returns the same bits for a piece
-/// whatever else is computed, before, beside or elsewhere.
+/// One experiment on one model and one prompt set: what it stores and how a piece of it is
+/// computed. A pure function of config, model and prompts; execute() returns the same bits for a
+/// piece whatever else is computed, before, beside or elsewhere.
 class Run {
  public:
   virtual ~Run() = default;
@@ -43,8 +43,8 @@ class Run {
   /// Cost of a prompt at one place of the first axis (0 where the stage has none), as full forward
   /// passes would take it.
   [[nodiscard]] virtual double flops(int stage, int64_t prompt, int64_t first) const = 0;
-  /// Computes the blocks of the stage's arrays, in the order of arrays(), for these prompts and this
-  /// range of the first axis.
+  /// Computes the blocks of the stage's arrays, in the order of arrays(), for these prompts and
+  /// this range of the first axis.
   [[nodiscard]] virtual UnitResult execute(int stage, Range prompts, Range first,
                                            Executor& executor) const = 0;
 };

@@ -31,11 +31,11 @@ class HeadAblationRun final : public EffectRun {
     attributes["operation"] = parameters_.operations.front();
     if (parameters_.operation_axis) attributes["operation"] = parameters_.operations;
     attributes["positions"] = parameters_.positions.describe();
-    attributes["estimand"] = fmt::format(
-        "z of {} zeroed at {}, downstream recomputed",
-        parameters_.heads.kind == HeadSelection::Kind::sets ? "all heads of a set together"
-                                                            : "one head",
-        parameters_.positions.describe());
+    attributes["estimand"] = fmt::format("z of {} zeroed at {}, downstream recomputed",
+                                         parameters_.heads.kind == HeadSelection::Kind::sets
+                                             ? "all heads of a set together"
+                                             : "one head",
+                                         parameters_.positions.describe());
     attributes["definition_zero"] =
         "z := 0 on raw weights: removes the value bias's contribution, keeps the output bias";
     return attributes;
@@ -78,7 +78,7 @@ class HeadAblation final : public Experiment {
   }
 
   [[nodiscard]] Json parameters() const override {
-    return {{"operation", parameters_.operation_axis ? Json(parameters_.operations)
+    return {{"operation", parameters_.operation_axis       ? Json(parameters_.operations)
                           : parameters_.operations.empty() ? Json()
                                                            : Json(parameters_.operations.front())},
             {"positions", parameters_.positions.to_json()},

@@ -9,9 +9,8 @@ HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, boo
                    const ModelConfig& model) {
   if (!per_head || heads.kind == HeadSelection::Kind::all) {
     const auto numbers = layers.resolve(model.n_layers);
-    axes_.push_back({.name = "layer",
-                     .size = static_cast<int64_t>(numbers.size()),
-                     .coordinates = numbers});
+    axes_.push_back(
+        {.name = "layer", .size = static_cast<int64_t>(numbers.size()), .coordinates = numbers});
     for (const int32_t layer : numbers) first_.push_back({{layer, {}}});
     head_axis_ = per_head;
     if (per_head) axes_.push_back({.name = "head", .size = model.n_heads});

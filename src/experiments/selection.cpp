@@ -51,8 +51,8 @@ std::vector<HeadName> parse_head_list(const ConfigNode& node, Problems& problems
 bool add_layers(const std::string& text, std::vector<int64_t>& layers) {
   const size_t dots = text.find("..");
   const auto first = parse_number(std::string_view(text).substr(0, dots));
-  const auto last = dots == std::string::npos ? first
-                                              : parse_number(std::string_view(text).substr(dots + 2));
+  const auto last =
+      dots == std::string::npos ? first : parse_number(std::string_view(text).substr(dots + 2));
   // The bound keeps a typing error from filling memory; no model is that deep.
   if (!first || !last || *first > *last || *last > 100'000) return false;
   for (int64_t layer = *first; layer <= *last; ++layer) layers.push_back(layer);
@@ -72,22 +72,32 @@ bool add_layers(const std::string& text, std::vector<int64_t>& layers) {
 
 Json PositionSelection::to_json() const {
   switch (kind) {
-    case Kind::all: return "all";
-    case Kind::each: return "each";
-    case Kind::targets: return "targets";
-    case Kind::span: return Json{{"span", span_name}};
-    case Kind::list: return list;
+    case Kind::all:
+      return "all";
+    case Kind::each:
+      return "each";
+    case Kind::targets:
+      return "targets";
+    case Kind::span:
+      return Json{{"span", span_name}};
+    case Kind::list:
+      return list;
   }
   return nullptr;
 }
 
 std::string PositionSelection::describe() const {
   switch (kind) {
-    case Kind::all: return "all positions";
-    case Kind::each: return "each position by itself";
-    case Kind::targets: return "the target positions";
-    case Kind::span: return fmt::format("the positions of span '{}'", span_name);
-    case Kind::list: return fmt::format("positions {}", Json(list).dump());
+    case Kind::all:
+      return "all positions";
+    case Kind::each:
+      return "each position by itself";
+    case Kind::targets:
+      return "the target positions";
+    case Kind::span:
+      return fmt::format("the positions of span '{}'", span_name);
+    case Kind::list:
+      return fmt::format("positions {}", Json(list).dump());
   }
   return "";
 }
@@ -96,7 +106,9 @@ std::vector<int32_t> PositionSelection::resolve(const Prompt& prompt) const {
   const auto length = static_cast<int64_t>(prompt.tokens.size());
   std::vector<int32_t> positions;
   switch (kind) {
-    case Kind::each: ensure(false, "`each` is an axis, not one edit"); break;
+    case Kind::each:
+      ensure(false, "`each` is an axis, not one edit");
+      break;
     case Kind::all:
       for (int64_t p = 0; p < length; ++p) positions.push_back(static_cast<int32_t>(p));
       break;
@@ -146,7 +158,8 @@ PositionSelection parse_positions(MapReader& reader) {
   } else if (text->empty()) {
     reader.problems().add(*node, "must be all, each, targets, a span's name, or a list of indices");
   } else if (!node->quoted && text->find_first_not_of("-0123456789") == std::string::npos) {
-    reader.problems().add(*node, fmt::format("a single position is written as a list: [{}]", *text));
+    reader.problems().add(*node,
+                          fmt::format("a single position is written as a list: [{}]", *text));
   } else {
     selection.kind = PositionSelection::Kind::span;
     selection.span_name = *text;
@@ -160,7 +173,9 @@ Axis position_axis(const PromptSet& prompts) {
   return {.name = "position", .size = static_cast<int64_t>(longest)};
 }
 
-Json LayerSelection::to_json() const { return all ? Json("all") : Json(list); }
+Json LayerSelection::to_json() const {
+  return all ? Json("all") : Json(list);
+}
 
 std::vector<int32_t> LayerSelection::resolve(int n_layers) const {
   std::vector<int32_t> layers;
@@ -187,7 +202,8 @@ LayerSelection parse_layers(MapReader& reader) {
   const auto& items = node->kind == ConfigNode::Kind::list ? node->items : alone;
   for (const ConfigNode& item : items)
     if (item.kind != ConfigNode::Kind::scalar || !add_layers(item.scalar, selection.list))
-      reader.problems().add(item, "must be all, a layer, a range such as 8..15, or a list of those");
+      reader.problems().add(item,
+                            "must be all, a layer, a range such as 8..15, or a list of those");
   if (items.empty()) reader.problems().add(*node, "the list of layers is empty");
   // One form for one meaning, since the list is part of the file's key.
   auto& list = selection.list;
@@ -196,7 +212,9 @@ LayerSelection parse_layers(MapReader& reader) {
   return selection;
 }
 
-std::string HeadName::text() const { return fmt::format("L{}H{}", layer, head); }
+std::string HeadName::text() const {
+  return fmt::format("L{}H{}", layer, head);
+}
 
 Json HeadSelection::to_json() const {
   const auto names = [](const std::vector<HeadName>& heads) {

@@ -32,7 +32,8 @@ PositionSelection parse_positions(MapReader& reader);
 /// The axis that `each` makes: as long as the longest prompt.
 Axis position_axis(const PromptSet& prompts);
 
-/// `layers:`; absent or `all` means every layer. Accepted: all, 3, 8..15 (both ends), lists of those.
+/// `layers:`; absent or `all` means every layer. Accepted: all, 3, 8..15 (both ends), lists of
+/// those.
 struct LayerSelection {
   bool all = true;
   std::vector<int64_t> list;  ///< ascending, without repeats

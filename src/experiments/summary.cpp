@@ -56,8 +56,7 @@ SummaryMetric reduce_metric(const Metric& metric, const std::vector<int64_t>& co
   if (summary.axes.empty()) summary.axes.push_back({.name = "all", .size = 1});
   const auto& axes = summary.axes;
   const bool heads = axes.size() == 2 && axes[0].name == "layer" && axes[1].name == "head";
-  summary.ranked =
-      metric.headline && (heads || (axes.size() == 1 && axes[0].name == "named_head"));
+  summary.ranked = metric.headline && (heads || (axes.size() == 1 && axes[0].name == "named_head"));
   return summary;
 }
 
@@ -68,8 +67,7 @@ std::optional<SummaryMetric> profile_of(const SummaryMetric& metric, int64_t pro
                         .units = metric.units,
                         .axes = {metric.axes[0]},
                         .cells = metric.axes[0].size};
-  profile.values =
-      layer_profiles(metric.values, prompts, metric.axes[0].size, metric.axes[1].size);
+  profile.values = layer_profiles(metric.values, prompts, metric.axes[0].size, metric.axes[1].size);
   return profile;
 }
 
@@ -78,9 +76,8 @@ void add_warnings(const StoredRun& run, RunSummary& summary) {
     summary.warnings.push_back(fmt::format("{} of {} prompts are not computed in full and left out",
                                            summary.prompts_left_out, run.templates.size()));
   if (summary.cluster_count < 10)
-    summary.warnings.push_back(
-        fmt::format("only {} independent prompts or templates: intervals are rough",
-                    summary.cluster_count));
+    summary.warnings.push_back(fmt::format(
+        "only {} independent prompts or templates: intervals are rough", summary.cluster_count));
   if (!summary.performance || !summary.performance->fails()) return;
   const TaskPerformance& task = *summary.performance;
   summary.warnings.push_back(fmt::format(
@@ -95,8 +92,8 @@ StatisticsConfig statistics_of(const StoredRun& run) {
     return StatisticsConfig::from_json(
         Json::parse(run.attributes.at("statistics").get<std::string>()));
   } catch (const Json::exception&) {
-    fail(ErrorKind::input, "run '{}': its attribute 'statistics' cannot be read: the file is damaged",
-         run.id);
+    fail(ErrorKind::input,
+         "run '{}': its attribute 'statistics' cannot be read: the file is damaged", run.id);
   }
 }
 

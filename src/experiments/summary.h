@@ -22,8 +22,8 @@ struct SummaryMetric {
   std::string units;
   std::vector<Axis> axes;  ///< at least one; scalars have the axis "all" of size 1
   int64_t cells = 0;
-  std::vector<double> values;       ///< [P, cells]
-  std::vector<double> numerator;    ///< [P, cells] where the headline is a ratio of means, else empty
+  std::vector<double> values;     ///< [P, cells]
+  std::vector<double> numerator;  ///< [P, cells] where the headline is a ratio of means, else empty
   std::vector<double> denominator;  ///< likewise
   bool ranked = false;              ///< cells are heads: they get a rank, 1 the largest
 };
@@ -32,9 +32,9 @@ struct SummaryMetric {
 struct RunSummary {
   std::string id;
   StatisticsConfig statistics;
-  int64_t prompts = 0;         ///< counted ones
+  int64_t prompts = 0;           ///< counted ones
   int64_t prompts_left_out = 0;  ///< not computed in full
-  std::vector<int> clusters;   ///< per counted prompt
+  std::vector<int> clusters;     ///< per counted prompt
   int64_t cluster_count = 0;
   std::vector<SummaryMetric> metrics;
   std::optional<TaskPerformance> performance;  ///< of effect runs

@@ -1,6 +1,7 @@
 #include "model/linear.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/version.h>
 
 #include "core/error.h"
 #include "model/row_kernels.h"
@@ -29,6 +30,10 @@ at::Tensor linear_pointwise(const at::Tensor& input, const at::Tensor& weight) {
 }
 
 }  // namespace
+
+std::string tensor_library_version() {
+  return "libtorch " TORCH_VERSION;
+}
 
 Linear::Linear(const at::Tensor& weight, KernelSet kernels)
     : out_features_(weight.size(0)), kernels_(kernels) {

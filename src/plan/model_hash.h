@@ -15,8 +15,8 @@ struct FileHash {
 };
 
 /// SHA-256 of every file. Hashes are remembered in the user's cache folder (XDG_CACHE_HOME, else
-/// ~/.cache; none: not remembered) by path, inode, size and modification time, since nobody wants to
-/// read 141 GB at every requeue. Throws Error{input} when a file cannot be read.
+/// ~/.cache; none: not remembered) by path, inode, size and modification time, since nobody wants
+/// to read 141 GB at every requeue. Throws Error{input} when a file cannot be read.
 std::vector<FileHash> hash_files(const std::vector<std::string>& paths);
 
 /// One hash for all of them: SHA-256 over the canonical JSON of (name, SHA-256), sorted by name.

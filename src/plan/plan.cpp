@@ -33,8 +33,8 @@ int planned_prompts(Plan& plan, int model, const std::string& prompts_id) {
     for (const Prompt& prompt : planned->set.prompts)
       check_prompt(prompt, context.vocab_size, context.max_positions);
   } catch (const Error& error) {
-    throw error.within(fmt::format("prompts '{}' for model '{}'", prompts_id,
-                                   plan.models[model].entry->id));
+    throw error.within(
+        fmt::format("prompts '{}' for model '{}'", prompts_id, plan.models[model].entry->id));
   }
   planned->hash = prompt_set_hash(planned->set);
   plan.prompts.push_back(std::move(planned));
@@ -55,11 +55,12 @@ void plan_run(Plan& plan, const ExperimentEntry& entry, const std::string& model
   planned.prompts = planned_prompts(plan, planned.model, prompts_id);
   const PromptSet& set = plan.prompts[planned.prompts]->set;
   try {
-    planned.run = entry.experiment->bind(
-        {.run_id = planned.id, .model = &plan.models[planned.model].checkpoint.config, .prompts = &set});
+    planned.run = entry.experiment->bind({.run_id = planned.id,
+                                          .model = &plan.models[planned.model].checkpoint.config,
+                                          .prompts = &set});
   } catch (const Error& error) {
-    throw error.within(fmt::format("{}: experiment '{}' on model '{}'", plan.sweep.path, entry.id,
-                                   model_id));
+    throw error.within(
+        fmt::format("{}: experiment '{}' on model '{}'", plan.sweep.path, entry.id, model_id));
   }
   planned.stages = planned.run->stages();
   planned.arrays = planned.run->arrays();

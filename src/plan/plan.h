@@ -50,8 +50,8 @@ struct Unit {
   double flops = 0.0;
 };
 
-/// Everything that a sweep will do: a pure function of config, models and prompts, the same on every
-/// rank, whatever the rank count, memory or threads.
+/// Everything that a sweep will do: a pure function of config, models and prompts, the same on
+/// every rank, whatever the rank count, memory or threads.
 struct Plan {
   Sweep sweep;
   std::vector<PlannedModel> models;
@@ -80,7 +80,8 @@ Plan make_plan(OpenedSweep opened, std::vector<std::vector<FileHash>> hashes);
 
 /// Units of a stage aim at this much work: 5 s at a nominal 100 GFLOP/s.
 inline constexpr double kUnitFlops = 5e11;
-/// A stage is cut into at least about this many units, so that several ranks have something to share.
+/// A stage is cut into at least about this many units, so that several ranks have something to
+/// share.
 inline constexpr int kFewestUnits = 8;
 /// ... unless they became smaller than this: panels of rows would stay half empty.
 inline constexpr double kSmallestUnitFlops = 2e10;

@@ -81,9 +81,9 @@ class SweepReader {
     model.resolved = resolve_path(sweep_.folder, model.path);
     model.dtype = entry.choice_or("dtype", "float32", {"float32", "bfloat16", "float16"});
     if (model.dtype != "float32")
-      problems_.add(*entry.get("dtype"),
-                    fmt::format("dtype '{}' is not supported by this version; use float32",
-                                model.dtype));
+      problems_.add(
+          *entry.get("dtype"),
+          fmt::format("dtype '{}' is not supported by this version; use float32", model.dtype));
     if (const ConfigNode* degree = entry.get("tensor_parallel"))
       if (degree->scalar != "1" && degree->scalar != "auto")
         problems_.add(*degree, "tensor parallelism is not supported by this version; use 1");
@@ -171,8 +171,7 @@ class SweepReader {
       problems_.add(*map.get("executor"), "the wavefront executor does not exist yet; use naive");
     execution.kernels = map.choice_or("kernels", "onednn", {"onednn", "aten"});
     execution.memory_gib = map.number_or("memory_gib", execution.memory_gib, 0.01, 1e6);
-    execution.threads_per_rank =
-        static_cast<int>(map.integer_or("threads_per_rank", 0, 1, 4096));
+    execution.threads_per_rank = static_cast<int>(map.integer_or("threads_per_rank", 0, 1, 4096));
     execution.sync_interval_s =
         map.number_or("sync_interval_s", execution.sync_interval_s, 0.1, 86'400.0);
     map.finish();
@@ -194,7 +193,9 @@ const Entry& find_entry(const std::vector<Entry>& entries, const std::string& id
 
 }  // namespace
 
-const ModelEntry& Sweep::model(const std::string& id) const { return find_entry(models, id); }
+const ModelEntry& Sweep::model(const std::string& id) const {
+  return find_entry(models, id);
+}
 
 const PromptEntry& Sweep::prompt_set(const std::string& id) const {
   return find_entry(prompts, id);

@@ -15,9 +15,9 @@ namespace mechsweep {
 /// An entry of `models:`.
 struct ModelEntry {
   std::string id;
-  std::string path;        ///< as the config gives it
-  std::string resolved;    ///< relative to the config file's folder
-  std::string dtype;       ///< "float32"
+  std::string path;      ///< as the config gives it
+  std::string resolved;  ///< relative to the config file's folder
+  std::string dtype;     ///< "float32"
   int tensor_parallel = 1;
 };
 

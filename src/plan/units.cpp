@@ -20,7 +20,6 @@ std::string unit_id(const std::string& run_id, const std::string& stage, Range p
 
 /// Into how many even parts `count` items of this cost are cut.
 int64_t parts_for(int64_t count, double flops, double target) {
-  if (!(target > 0.0)) return 1;
   const auto wanted = static_cast<int64_t>(std::ceil(flops / target));
   return std::clamp<int64_t>(wanted, 1, count);
 }
@@ -38,8 +37,7 @@ std::vector<Unit> cut_units(const std::string& run_id, int run, int stage, const
     total += of_prompt[p];
   }
   // Units hold whole prompts where they can, since edits of one prompt share their base run.
-  const double target =
-      std::clamp(total / kFewestUnits, kSmallestUnitFlops, kUnitFlops);
+  const double target = std::clamp(total / kFewestUnits, kSmallestUnitFlops, kUnitFlops);
   const int64_t prompt_parts = parts_for(prompts, total, target);
   const double per_part = total / static_cast<double>(prompt_parts);
   const int64_t first_parts = spec.first_size > 0 ? parts_for(firsts, per_part, target) : 1;

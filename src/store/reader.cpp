@@ -9,6 +9,7 @@
 #include "store/hdf5_attributes.h"
 #include "store/hdf5_dataset.h"
 #include "store/hdf5_handle.h"
+#include "store/metadata_copy.h"
 #include "store/posix_file.h"
 #include "store/results_file.h"
 #include "store/unit_table.h"
@@ -218,6 +219,10 @@ struct ResultsReader::State {
 };
 
 ResultsReader::ResultsReader(const std::string& path) : state_(std::make_unique<State>()) {
+  // HDF5 can crash or hang on damaged metadata, so it sees the file only after the copy was
+  // compared.
+  const MetadataCheck metadata = check_metadata(path);
+  if (!metadata.damage.empty()) fail(ErrorKind::input, "{}", metadata.damage.front());
   const std::scoped_lock lock(hdf5_mutex());
   start_hdf5();
   state_->path = path;

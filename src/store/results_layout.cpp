@@ -1,11 +1,15 @@
 #include "store/results_layout.h"
 
 #include <algorithm>
-#include <set>
+#include <chrono>
+
+#include <H5public.h>
+#include <fmt/chrono.h>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "engine/site.h"
+#include "model/kernel_set.h"
 
 namespace mechsweep {
 
@@ -71,8 +75,8 @@ struct PaddedTargets {
 };
 
 void add_token_table(FileLayout& layout, const std::string& group, const char* name,
-                     const std::vector<Prompt>& prompts,
-                     std::vector<int32_t> Prompt::* tokens, int64_t longest) {
+                     const std::vector<Prompt>& prompts, std::vector<int32_t> Prompt::*tokens,
+                     int64_t longest) {
   std::vector<int32_t> table(prompts.size() * longest, -1);
   for (size_t p = 0; p < prompts.size(); ++p)
     std::copy((prompts[p].*tokens).begin(), (prompts[p].*tokens).end(),
@@ -145,14 +149,21 @@ void add_prompts(const Plan& plan, const PlannedPrompts& planned, FileLayout& la
                                .shape = {count, targets.targets},
                                .scales = {group + "/prompt", group + "/target"},
                                .content = content_of(targets.at)});
-    layout.datasets.push_back(
-        {.path = group + "/tracked_tokens",
-         .type = ElementType::i32,
-         .shape = {count, targets.targets, targets.tracked},
-         .scales = {group + "/prompt", group + "/target", group + "/tracked"},
-         .content = content_of(targets.tokens)});
+    layout.datasets.push_back({.path = group + "/tracked_tokens",
+                               .type = ElementType::i32,
+                               .shape = {count, targets.targets, targets.tracked},
+                               .scales = {group + "/prompt", group + "/target", group + "/tracked"},
+                               .content = content_of(targets.tokens)});
   }
   add_prompt_texts(layout, group, prompts);
+}
+
+/// What the numbers were made with.
+Json library_versions() {
+  return {{"mechsweep", software_version()},
+          {"tensor_library", tensor_library_version()},
+          {"hdf5", H5_VERS_INFO},
+          {"compiler", __VERSION__}};
 }
 
 Json run_attributes(const Plan& plan, const PlannedRun& run, int index) {
@@ -166,9 +177,8 @@ Json run_attributes(const Plan& plan, const PlannedRun& run, int index) {
   attributes["vocab_size"] = model.checkpoint.config.vocab_size;
   attributes["parameters"] = run.entry->experiment->parameters().dump();
   attributes["statistics"] = run.entry->statistics.to_json().dump();
-  attributes["prefix"] = prompts.set.parameters.contains("prefix")
-                             ? prompts.set.parameters["prefix"].dump()
-                             : "none";
+  attributes["prefix"] =
+      prompts.set.parameters.contains("prefix") ? prompts.set.parameters["prefix"].dump() : "none";
   attributes["dtype"] = model.entry->dtype;
   attributes["kernels"] = plan.sweep.execution.kernels;
   attributes["seed"] = plan.sweep.seed;
@@ -205,12 +215,21 @@ void add_run(const Plan& plan, int index, FileLayout& layout) {
 
 }  // namespace
 
-std::string_view software_version() { return MECHSWEEP_VERSION; }
+std::string now_text() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::now()));
+}
 
-std::string run_group(const std::string& run_id) { return "/runs/" + run_id; }
+std::string_view software_version() {
+  return MECHSWEEP_VERSION;
+}
 
-/// Whether the group has the dataset. Datasets of a group and below it are added one after the other,
-/// so the search ends where they begin: sweeps of a thousand runs have too many for a whole one.
+std::string run_group(const std::string& run_id) {
+  return "/runs/" + run_id;
+}
+
+/// Whether the group has the dataset. Datasets of a group and below it are added one after the
+/// other, so the search ends where they begin: sweeps of a thousand runs have too many for a whole
+/// one.
 static bool has_dataset(const FileLayout& layout, const std::string& group_prefix,
                         const std::string& path) {
   for (auto dataset = layout.datasets.rbegin(); dataset != layout.datasets.rend(); ++dataset) {
@@ -252,7 +271,9 @@ FileLayout results_layout(const Plan& plan) {
                        {"key", plan.key},
                        {"seed", plan.sweep.seed},
                        {"kernels", plan.sweep.execution.kernels},
-                       {"software_version", software_version()}};
+                       {"software_version", software_version()},
+                       {"versions", library_versions().dump()},
+                       {"created", now_text()}};
   add_models(plan, layout);
   for (const auto& prompts : plan.prompts) add_prompts(plan, *prompts, layout);
   for (size_t run = 0; run < plan.runs.size(); ++run) add_run(plan, static_cast<int>(run), layout);

@@ -12,9 +12,12 @@ FileLayout results_layout(const Plan& plan);
 /// Version of the program, stored in every file.
 std::string_view software_version();
 
-/// Adds a dimension scale for every axis to the group `folder` (unless it is there) and returns their
-/// paths in axis order. Equal names within a group must mean equal axes. The group's datasets are added
-/// together, without another group's in between.
+/// The time now as "2026-01-31T23:59:59Z".
+std::string now_text();
+
+/// Adds a dimension scale for every axis to the group `folder` (unless it is there) and returns
+/// their paths in axis order. Equal names within a group must mean equal axes. The group's datasets
+/// are added together, without another group's in between.
 std::vector<std::string> add_scales(FileLayout& layout, const std::string& folder,
                                     const std::vector<Axis>& axes);
 

@@ -48,9 +48,8 @@ void add_metric(FileLayout& layout, const std::string& run_folder, int run, int 
   std::vector<int64_t> shape;
   for (const Axis& axis : metric.axes) shape.push_back(axis.size);
   const auto add = [&](const char* name, ElementType type) {
-    layout.targets.push_back({.run = run,
-                              .stage = stage,
-                              .dataset = static_cast<int32_t>(layout.datasets.size())});
+    layout.targets.push_back(
+        {.run = run, .stage = stage, .dataset = static_cast<int32_t>(layout.datasets.size())});
     layout.datasets.push_back({.path = group + "/" + name,
                                .type = type,
                                .shape = shape,
@@ -115,8 +114,7 @@ UnitResult summary_blocks(const SummaryMetric& metric, const MetricSummary& summ
   UnitResult result;
   const auto add = [&]<typename T>(const std::vector<T>& values) {
     const auto bytes = bytes_of(std::span<const T>(values));
-    result.blocks.push_back(
-        {static_cast<int>(result.blocks.size()), {bytes.begin(), bytes.end()}});
+    result.blocks.push_back({static_cast<int>(result.blocks.size()), {bytes.begin(), bytes.end()}});
   };
   const auto column = [&](auto value) {
     std::vector<decltype(value(summary.cells.front()))> values;

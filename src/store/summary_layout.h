@@ -29,9 +29,8 @@ SummaryPlan plan_summary(const FileLayout& source, const std::string& source_nam
 UnitResult summary_blocks(const SummaryMetric& metric, const MetricSummary& summary);
 
 /// Datasets of a metric, in order: floats, then counts, then rank where there is one.
-inline constexpr const char* kSummaryFloats[] = {"mean",           "standard_error",
-                                                 "percentile_low", "percentile_high",
-                                                 "bca_low",        "bca_high"};
+inline constexpr const char* kSummaryFloats[] = {
+    "mean", "standard_error", "percentile_low", "percentile_high", "bca_low", "bca_high"};
 inline constexpr const char* kSummaryCounts[] = {"prompts", "clusters"};
 inline constexpr const char* kSummaryRank = "rank";
 

@@ -46,12 +46,16 @@ class Outcome:
         """Lines of the program itself on stderr that are no plain log lines."""
         lines = [line for line in self.err.splitlines() if line.startswith("mechsweep:")]
         return [
-            line for line in lines if not line.startswith(tuple(f"mechsweep: {x}:" for x in LOG_LEVELS))
+            line
+            for line in lines
+            if not line.startswith(tuple(f"mechsweep: {x}:" for x in LOG_LEVELS))
         ]
 
 
 def _environment(extra: dict | None) -> dict:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "SLURM_", "PMIX"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "SLURM_", "PMIX"))
+    }
     if os.geteuid() == 0:
         environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     for name, value in (extra or {}).items():

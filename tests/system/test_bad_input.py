@@ -3,220 +3,13 @@ status and leaves nothing behind; under mpirun just the same, and once, not once
 
 import json
 import os
-import shutil
-import struct
 import subprocess
 
 import h5py
 import numpy as np
 import pytest
-from system_program import (
-    CHECKPOINTS,
-    GOLDEN,
-    INPUT,
-    RESOURCE,
-    USAGE,
-    must,
-    program,
-    run,
-    write_config,
-)
-
-SCORES = {"id": "s", "kind": "attention_scores", "scores": ["induction"]}
-HEADS = {"id": "h", "kind": "head_ablation", "operation": "zero", "positions": "all"}
-PATCH = {
-    "id": "x",
-    "kind": "activation_patching",
-    "site": "resid_pre",
-    "direction": "clean_to_corrupt",
-    "positions": "all",
-}
-GENERATED = {"id": "p", "kind": "repeated_random", "count": 2, "period": 4, "repeats": 2, "prefix": 0}
-LLAMA = {"id": "m", "path": str(CHECKPOINTS / "llama-random")}
-
-
-def check_refused(folder, arguments, status, words, ranks=None, **options):
-    """One clear sentence with these words, this status, and the folder as it was."""
-    before = snapshot(folder)
-    outcome = run(*arguments, ranks=ranks, **options)
-    assert outcome.status == status, (outcome.status, outcome.err)
-    assert len(outcome.complaints) == 1, outcome.err
-    sentence = outcome.complaints[0]
-    for word in words:
-        assert word in sentence, (word, sentence)
-    if ranks is None:  # mpirun adds lines of its own
-        assert outcome.err.strip() == sentence
-    for sign in ("terminate called", "Backtrace", "HDF5-DIAG", "what():", "internal error"):
-        assert sign not in outcome.err, outcome.err
-    assert outcome.out == ""
-    assert snapshot(folder) == before
-
-
-def snapshot(folder):
-    """Every file below a folder with its size and time of change."""
-    return {
-        path: (path.lstat().st_size, path.lstat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if not path.is_dir()
-    }
-
-
-def config_of(folder, models=None, prompts=None, experiments=None, **other):
-    return write_config(
-        folder / "in" / "sweep.yaml",
-        models or [LLAMA],
-        prompts or [GENERATED],
-        experiments or [SCORES],
-        **other,
-    )
-
-
-def copy_of_model(folder, name="llama-random"):
-    return shutil.copytree(CHECKPOINTS / name, folder / "in" / "model")
-
-
-# --- model files -------------------------------------------------------------------------------
-
-
-def safetensors(header: bytes, data: bytes = b"", length=None) -> bytes:
-    return struct.pack("<Q", len(header) if length is None else length) + header + data
-
-
-def edit_header(folder, edit):
-    """Rewrites the JSON header of the weights."""
-    path = folder / "model.safetensors"
-    content = path.read_bytes()
-    size = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8 : 8 + size])
-    edit(header)
-    path.write_bytes(safetensors(json.dumps(header).encode(), content[8 + size :]))
-
-
-def edit_config(folder, **changes):
-    path = folder / "config.json"
-    config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
-
-
-def weights(folder, content):
-    path = folder / "model.safetensors"
-    path.write_bytes(content(path.read_bytes()) if callable(content) else content)
-
-
-NORM = "model.norm.weight"
-FIRST = "model.layers.0.self_attn.q_proj.weight"
-BAD_MODELS = {
-    "weights cut in the middle": lambda m: weights(m, lambda c: c[: len(c) // 2]),
-    "weights cut by one byte": lambda m: weights(m, lambda c: c[:-1]),
-    "weights with bytes after the end": lambda m: weights(m, lambda c: c + b"\0" * 8),
-    "weights cut in the header": lambda m: weights(m, lambda c: c[:100]),
-    "weights of five bytes": lambda m: weights(m, lambda c: c[:5]),
-    "empty weights": lambda m: weights(m, b""),
-    "weights that are text": lambda m: weights(m, b"version https://git-lfs.github.com/spec/v1\n" * 3),
-    "header of 2^63 bytes": lambda m: weights(m, safetensors(b"{}", length=2**63)),
-    "header of 2^64 - 1 bytes": lambda m: weights(m, safetensors(b"{}", length=2**64 - 1)),
-    "header that is no JSON": lambda m: weights(m, safetensors(b'{"a": [1, 2')),
-    "header that is a list": lambda m: weights(m, safetensors(b"[]")),
-    "header nested deeply": lambda m: weights(m, safetensors(b'{"a":' * 100000)),
-    "no tensors": lambda m: weights(m, safetensors(b"{}")),
-    "a tensor is missing": lambda m: edit_header(m, lambda h: h.pop(FIRST)),
-    "unknown dtype": lambda m: edit_header(m, lambda h: h[FIRST].update(dtype="F7")),
-    "shape too large for its bytes": lambda m: edit_header(m, lambda h: h[NORM].update(shape=[64])),
-    "shape whose size overflows": lambda m: edit_header(
-        m, lambda h: h[NORM].update(shape=[2**32, 2**32])
-    ),
-    "negative shape": lambda m: edit_header(m, lambda h: h[NORM].update(shape=[-32])),
-    "shape that is text": lambda m: edit_header(m, lambda h: h[NORM].update(shape="32")),
-    "offsets beyond the end": lambda m: edit_header(
-        m, lambda h: h[NORM].update(data_offsets=[10**9, 10**9 + 128])
-    ),
-    "offsets backwards": lambda m: edit_header(m, lambda h: h[NORM].update(data_offsets=[128, 0])),
-    "offsets on another tensor": lambda m: edit_header(
-        m, lambda h: h[NORM].update(data_offsets=h["model.layers.0.input_layernorm.weight"]["data_offsets"])
-    ),
-    "no weights": lambda m: (m / "model.safetensors").unlink(),
-    "weights are a folder": lambda m: [(m / "model.safetensors").unlink(), (m / "model.safetensors").mkdir()],
-    "no config": lambda m: (m / "config.json").unlink(),
-    "config is no JSON": lambda m: (m / "config.json").write_text("{'a': 1}"),
-    "config is a list": lambda m: (m / "config.json").write_text("[]"),
-    "config is empty": lambda m: (m / "config.json").write_text(""),
-    "unknown architecture": lambda m: edit_config(
-        m, architectures=["MambaForCausalLM"], model_type="mamba"
-    ),
-    "no layers in the config": lambda m: edit_config(m, num_hidden_layers=...),
-    "more layers than tensors": lambda m: edit_config(m, num_hidden_layers=4),
-    "a billion layers": lambda m: edit_config(m, num_hidden_layers=10**9),
-    "fewer layers than tensors": lambda m: edit_config(m, num_hidden_layers=2),
-    "layers as text": lambda m: edit_config(m, num_hidden_layers="3"),
-    "negative width": lambda m: edit_config(m, hidden_size=-32),
-    "no width": lambda m: edit_config(m, hidden_size=0),
-    "another width": lambda m: edit_config(m, hidden_size=64),
-    "no heads": lambda m: edit_config(m, num_attention_heads=0),
-    "heads that do not divide": lambda m: edit_config(m, num_key_value_heads=3),
-    "another number of heads": lambda m: edit_config(m, num_attention_heads=8),
-    "another vocabulary": lambda m: edit_config(m, vocab_size=102),
-    "another MLP": lambda m: edit_config(m, intermediate_size=45),
-    "unknown activation": lambda m: edit_config(m, hidden_act="swoosh"),
-    "unknown rotary scaling": lambda m: edit_config(m, rope_scaling={"rope_type": "spiral"}),
-    "index that names a missing file": lambda m: index(m, "gone.safetensors"),
-    "index that leaves the folder": lambda m: index(m, "../../model.safetensors"),
-}
-GGUF = {
-    "GGUF of four bytes": b"GGUF",
-    "GGUF of another version": b"GGUF" + struct.pack("<IQQ", 99, 0, 0),
-    "GGUF of 2^60 tensors": b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0),
-    "GGUF of 2^60 keys": b"GGUF" + struct.pack("<IQQ", 3, 0, 2**60),
-    "GGUF with a key of 2^62 bytes": b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**62),
-    "GGUF without anything": b"GGUF" + struct.pack("<IQQ", 3, 0, 0),
-    "empty GGUF": b"",
-    "GGUF that is text": b"hello\n" * 10,
-}
-
-
-def index(folder, file: str):
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
-    header_file = (folder / "model-00001-of-00001.safetensors").read_bytes()
-    size = struct.unpack("<Q", header_file[:8])[0]
-    names = [name for name in json.loads(header_file[8 : 8 + size]) if name != "__metadata__"]
-    text = json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, file)})
-    (folder / "model.safetensors.index.json").write_text(text)
-
-
-@pytest.mark.parametrize("case", BAD_MODELS)
-def test_model_folder(folder, case):
-    model = copy_of_model(folder)
-    BAD_MODELS[case](model)
-    config = config_of(folder, [{"id": "m", "path": "model"}])
-    check_refused(folder, ("run", config, "--out", folder / "out" / "r.h5"), INPUT, ["model"])
-
-
-@pytest.mark.parametrize(
-    "case", ["weights cut in the middle", "unknown architecture", "another width", "no config"]
-)
-def test_model_folder_under_mpirun(folder, case):
-    model = copy_of_model(folder)
-    BAD_MODELS[case](model)
-    config = config_of(folder, [{"id": "m", "path": "model"}])
-    arguments = ("run", config, "--out", folder / "out" / "r.h5")
-    check_refused(folder, arguments, INPUT, ["model"], ranks=2)
-
-
-@pytest.mark.parametrize("case", GGUF)
-def test_gguf_file(folder, case):
-    (folder / "in" / "m.gguf").write_bytes(GGUF[case])
-    config = config_of(folder, [{"id": "m", "path": "m.gguf"}])
-    arguments = ("run", config, "--out", folder / "out" / "r.h5")
-    check_refused(folder, arguments, INPUT, ["m.gguf"])
-
-
-@pytest.mark.parametrize("command", ["run", "plan", "prompts"])
-def test_missing_model(folder, command):
-    config = config_of(folder, [{"id": "m", "path": "../nowhere"}])
-    arguments = [command, config]
-    if command == "run":
-        arguments += ["--out", folder / "out" / "r.h5"]
-    check_refused(folder, arguments, INPUT, ["nowhere", "'m'"])
-
+from refusals import GENERATED, HEADS, LLAMA, PATCH, SCORES, check_refused, config_of, snapshot
+from system_program import INPUT, RESOURCE, USAGE, must, program
 
 # --- prompts -----------------------------------------------------------------------------------
 
@@ -240,7 +33,10 @@ BAD_LINES = {
     "corrupt id outside the vocabulary": (line(corrupt_tokens=[1, 2, 3, 4, 999]), ["999", ":2"]),
     "target outside the prompt": (line(targets=[{"at": 5, "answer": 7}]), [":2", "5"]),
     "target before the prompt": (line(targets=[{"at": -6, "answer": 7}]), [":2", "-6"]),
-    "two targets at one place": (line(targets=[{"at": 4, "answer": 7}, {"at": -1, "answer": 6}]), [":2"]),
+    "two targets at one place": (
+        line(targets=[{"at": 4, "answer": 7}, {"at": -1, "answer": 6}]),
+        [":2"],
+    ),
     "answer among the wrong": (line(targets=[{"at": -1, "answer": 7, "wrong": [7]}]), [":2"]),
     "span outside the prompt": (line(spans={"a": [3, 6]}), [":2", "a"]),
     "span backwards": (line(spans={"a": [3, 2]}), [":2", "a"]),
@@ -318,7 +114,10 @@ BAD_CONFIGS = {
     "unknown kind": ({"experiments": [HEADS | {"kind": "head_ablaton"}]}, ["head_ablation"]),
     "unknown site": ({"experiments": [PATCH | {"site": "resid_pr"}]}, ["resid_pre"]),
     "unknown prompts": ({"experiments": [SCORES | {"prompts": ["q"]}]}, ["'q'"]),
-    "no positions": ({"experiments": [{k: v for k, v in HEADS.items() if k != "positions"}]}, ["positions"]),
+    "no positions": (
+        {"experiments": [{k: v for k, v in HEADS.items() if k != "positions"}]},
+        ["positions"],
+    ),
     "an id twice": ({"models": [LLAMA, LLAMA]}, ["'m'"]),
     "an id with a slash": ({"models": [LLAMA | {"id": "a/b"}]}, ["id"]),
     "no models": ({"models": []}, ["models"]),
@@ -354,7 +153,9 @@ BAD_TEXTS = {
     "binary": bytes(range(256)),
     "zeros": b"\0" * 1000,
     "alias bomb": b"a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + b"".join(b"%c: &%c [%s]\n" % (c + 1, c + 1, b",".join([b"*%c" % c] * 9)) for c in range(97, 110)),
+    + b"".join(
+        b"%c: &%c [%s]\n" % (c + 1, c + 1, b",".join([b"*%c" % c] * 9)) for c in range(97, 110)
+    ),
     "nested deeply": b"[" * 100000,
     "a tag": b"models: !!python/object/apply:os.system ['true']\n",
 }
@@ -460,7 +261,11 @@ NOT_OURS = {
 @pytest.mark.parametrize(
     "case, command",
     [(case, command) for case in NOT_OURS for command in ("run", "verify")]
-    + [(case, c) for case in ("text", "foreign HDF5") for c in ("reduce", "export", "status", "inspect")],
+    + [
+        (case, c)
+        for case in ("text", "foreign HDF5")
+        for c in ("reduce", "export", "status", "inspect")
+    ],
 )
 def test_results_file_that_is_not_ours(folder, case, command):
     path = folder / "out" / "r.h5"
@@ -476,7 +281,9 @@ def test_results_file_that_is_not_ours(folder, case, command):
 def test_results_file_that_is_not_ours_under_mpirun(folder, case, command):
     path = folder / "out" / "r.h5"
     NOT_OURS[case](path)
-    arguments = ["reduce", path] if command == "reduce" else ["run", config_of(folder), "--out", path]
+    arguments = (
+        ["reduce", path] if command == "reduce" else ["run", config_of(folder), "--out", path]
+    )
     check_refused(folder, arguments, INPUT, ["r.h5"], ranks=2)
 
 
@@ -503,7 +310,9 @@ def test_home_does_not_matter_under_mpirun(folder):
 @pytest.mark.parametrize("limit", [32 << 10, 1 << 20])
 def test_disk_that_is_full(folder, limit):
     """A limit on the size of files stands in for a full disk: the same call fails."""
-    config = config_of(folder, prompts=[GENERATED | {"count": 40, "period": 30}], experiments=[HEADS])
+    config = config_of(
+        folder, prompts=[GENERATED | {"count": 40, "period": 30}], experiments=[HEADS]
+    )
     before = snapshot(folder)
     done = subprocess.run(
         ["prlimit", f"--fsize={limit}", program(), "run", config, "--out", folder / "out" / "r.h5"],
@@ -533,8 +342,3 @@ BAD_ARGUMENTS = [
 @pytest.mark.parametrize("arguments", BAD_ARGUMENTS, ids=" ".join)
 def test_arguments(folder, arguments):
     check_refused(folder, arguments, USAGE, [])
-
-
-def test_golden_inputs_are_untouched():
-    """The checkpoints that these tests copy are those of the repository."""
-    assert (GOLDEN / "checkpoints" / "llama-random" / "model.safetensors").stat().st_size == 117328

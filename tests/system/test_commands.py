@@ -10,6 +10,7 @@ from system_program import (
     CHECKPOINTS,
     DONE,
     GOLDEN,
+    RESOURCE,
     USAGE,
     export_rows,
     model_entry,
@@ -56,7 +57,15 @@ def test_help_lists_every_command_and_exit_status():
     text = must("--help").out
     for command in COMMANDS:
         assert re.search(rf"^  {command} ", text, re.MULTILINE), command
-    for status in ("0 done", "1 some units failed", "2 usage", "3 bad", "4 memory", "5 interrupted", "70"):
+    for status in (
+        "0 done",
+        "1 some units failed",
+        "2 usage",
+        "3 bad",
+        "4 memory",
+        "5 interrupted",
+        "70",
+    ):
         assert status in text
 
 
@@ -182,7 +191,9 @@ def test_summary_files_agree(made):
 def test_printed_prompts_give_the_same_numbers_as_a_file(made, folder, source):
     """What `prompts` prints is a prompt file; the spelling changes nothing."""
     original = prompt_file("random_llama") if source == "random_llama" else GENERATED[0]
-    config = write_config(folder / "a.yaml", [model_entry("llama-random")], [original], [HEADS, SCORES])
+    config = write_config(
+        folder / "a.yaml", [model_entry("llama-random")], [original], [HEADS, SCORES]
+    )
     printed = must("prompts", config).out
     lines = [json.loads(line) for line in printed.splitlines()]
     assert len(lines) == (5 if source == "random_llama" else 3)
@@ -218,13 +229,27 @@ def test_export_into_a_closed_pipe_ends_quietly(made):
     assert done.stderr == ""
 
 
-def test_full_output_is_an_error(made):
+@pytest.mark.parametrize("command", ["export", "status", "verify"])
+def test_full_output_is_an_error(made, command):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [program(), "export", str(made[1])], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [program(), command, str(made[1])],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
-    assert done.returncode == 4
+    assert done.returncode == RESOURCE
     assert done.stderr.startswith("mechsweep:")
+
+
+def test_closed_standard_descriptors_do_no_harm(made, folder):
+    """No log line may land in a file that got the number of standard error."""
+    command = ["bash", "-c", '"$0" run "$1" --out "$2" <&- >&- 2>&-', program(), made[0]]
+    assert subprocess.run([*command, folder / "out" / "r.h5"], check=False).returncode == DONE
+    assert must("verify", folder / "out" / "r.h5").out == must("verify", made[1]).out
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert names == {"r.h5", "r.meta"}
 
 
 def test_paths_are_relative_to_the_config_and_names_may_be_odd(folder):

@@ -1,5 +1,6 @@
 """Results and summaries are plain HDF5: h5py alone has to find its way through them."""
 
+import hashlib
 import importlib.util
 import json
 
@@ -43,12 +44,14 @@ def text(value) -> str:
 
 def all_datasets(file: h5py.File) -> dict:
     found = {}
-    file.visititems(lambda name, thing: found.update({name: thing}) if isinstance(thing, h5py.Dataset) else None)
+    file.visititems(
+        lambda name, thing: found.update({name: thing}) if isinstance(thing, h5py.Dataset) else None
+    )
     return found
 
 
 def check_scales(file: h5py.File):
-    """Every axis of every dataset below /runs has one scale of the axis' length, in reach of netCDF."""
+    """Every axis below /runs has one scale of its length, in reach of netCDF readers."""
     checked = 0
     for name, dataset in all_datasets(file).items():
         if not name.startswith("runs/") or dataset.is_scale:
@@ -96,7 +99,6 @@ def test_models_and_prompts_are_described(made):
 
 
 def test_hashes_are_those_of_the_files(made):
-    hashlib = pytest.importorskip("hashlib")
     _, results, _ = made
     with h5py.File(results) as file:
         for one in json.loads(text(file["models/llama-random"].attrs["files"])):
@@ -166,7 +168,9 @@ def test_nothing_in_them_needs_more_than_plain_hdf5(made):
 def test_files_carry_no_word_of_this_machine(made):
     """Or the same sweep would not give the same file in another folder."""
     with h5py.File(made[1]) as file:
-        text_of_prompts = [text(v) for v in file["prompts/random_llama/llama-random"].attrs.values()]
+        text_of_prompts = [
+            text(v) for v in file["prompts/random_llama/llama-random"].attrs.values()
+        ]
     assert not any(str(made[1].parent) in one for one in text_of_prompts)
 
 

@@ -32,10 +32,12 @@ class Golden:
         self.loss_room = ROUNDING_ROOM * rounding["loss"]
         self.logit_room = ROUNDING_ROOM * rounding["logits"]
         self.score_room = ROUNDING_ROOM * rounding["scores"]
-        # (prompt, target within the prompt) -> index; the program orders a prompt's targets by position.
+        # (prompt, target within the prompt) -> index; a prompt's targets are ordered by position.
         self.target_of = {}
         places = self.data["targets"]
-        for index in sorted(range(len(places["at"])), key=lambda i: (places["prompt"][i], places["at"][i])):
+        for index in sorted(
+            range(len(places["at"])), key=lambda i: (places["prompt"][i], places["at"][i])
+        ):
             prompt = places["prompt"][index]
             inside = sum(1 for p, _ in self.target_of if p == prompt)
             self.target_of[prompt, inside] = index
@@ -129,7 +131,10 @@ def test_every_intervention_agrees_with_transformers(folder, case):
     for identity, run in runs.items():
         seen = check_effects(golden, run, rows[identity])
         cells = count_numbers(run["loss_fp64"])
-        assert seen["loss"] == seen["delta_loss"] == seen["logit_0"] == cells, (identity, run["site"])
+        assert seen["loss"] == seen["delta_loss"] == seen["logit_0"] == cells, (
+            identity,
+            run["site"],
+        )
         assert seen["base_loss"] == len(golden.data["targets"]["prompt"])
         assert ("donor_loss" in seen) == (run["operation"] == "replace")
     assert len(runs) == 65
@@ -137,7 +142,9 @@ def test_every_intervention_agrees_with_transformers(folder, case):
 
 def write_with_prefix(source, target, length: int):
     """A copy of a prompt file whose prompts say how long their prefix is."""
-    lines = [json.loads(line) | {"prefix_length": length} for line in source.read_text().splitlines()]
+    lines = [
+        json.loads(line) | {"prefix_length": length} for line in source.read_text().splitlines()
+    ]
     target.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -224,7 +231,10 @@ def test_ranking_finds_the_induction_head_and_its_helper(trained):
         assert f"L{first['layer']}H{first['head']}" == head
         assert first["rank"] == 1
         assert abs(first["mean"] - value) < 1e-5
-    heads = [f"L{h['layer']}H{h['head']}" for h in runs["single/tiny-induction/p"]["strongest"]["delta_loss"]]
+    heads = [
+        f"L{h['layer']}H{h['head']}"
+        for h in runs["single/tiny-induction/p"]["strongest"]["delta_loss"]
+    ]
     assert set(heads[:2]) == {"L0H0", "L1H2"}
 
 
@@ -237,7 +247,11 @@ def test_only_the_circuit_is_necessary_for_copying(trained):
     assert not any("fails this task" in warning for warning in single.get("warnings", []))
     with open(results.with_name("r.summary.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
-    by_set = {r["set"]: float(r["mean"]) for r in rows if r["run"].startswith("sets") and r["metric"] == "loss"}
+    by_set = {
+        r["set"]: float(r["mean"])
+        for r in rows
+        if r["run"].startswith("sets") and r["metric"] == "loss"
+    }
     for name, key in (
         ("induction", "induction_heads_zeroed"),
         ("others", "other_layer_1_heads_zeroed"),

@@ -123,7 +123,11 @@ def test_another_seed_gives_another_digest(folder):
     digests = set()
     for seed in (1, 2):
         config = write_config(
-            folder / "in" / f"{seed}.yaml", [model_entry("llama-random")], prompts, scores, seed=seed
+            folder / "in" / f"{seed}.yaml",
+            [model_entry("llama-random")],
+            prompts,
+            scores,
+            seed=seed,
         )
         must("run", config, "--out", folder / "out" / f"{seed}.h5")
         digests.add(digest(folder / "out" / f"{seed}.h5"))

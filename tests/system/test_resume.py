@@ -1,4 +1,4 @@
-"""A run may end at any moment, and in any way: what was done stays done, and the result is the same."""
+"""A run may end at any moment, in any way: what was done stays done, and the result is the same."""
 
 import os
 import random
@@ -40,7 +40,16 @@ def sweep(folder, name="sweep.yaml", count=PROMPTS, places=PLACES, model=None, s
     return write_config(
         folder / "in" / name,
         [{"id": "m", "path": str(model or CHECKPOINTS / "llama-random")}],
-        [{"id": "p", "kind": "repeated_random", "count": count, "period": 8, "repeats": 3, "prefix": 0}],
+        [
+            {
+                "id": "p",
+                "kind": "repeated_random",
+                "count": count,
+                "period": 8,
+                "repeats": 3,
+                "prefix": 0,
+            }
+        ],
         [
             {"id": f"h{i}", "kind": "head_ablation", "operation": "zero", "positions": where}
             for i, where in enumerate(positions)
@@ -282,7 +291,11 @@ def test_another_sweep_does_not_resume_the_file(small, what, ranks):
 def test_name_execution_and_output_do_not_count_as_another_sweep(small):
     folder, results = small
     path = small_sweep(folder, "same.yaml", model=folder / "in" / "model")
-    text = path.read_text().replace('"test"', '"renamed"').replace('"threads_per_rank": 1', '"threads_per_rank": 2')
+    text = (
+        path.read_text()
+        .replace('"test"', '"renamed"')
+        .replace('"threads_per_rank": 1', '"threads_per_rank": 2')
+    )
     path.write_text(text)
     slots = journal(results)
     must("run", path, "--out", results)

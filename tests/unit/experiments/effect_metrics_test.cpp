@@ -77,9 +77,8 @@ TEST(EffectMetrics, RecoveryIsNaNWhereDonorAndBaseHardlyDiffer) {
   const auto metrics = derive_effects(run);
   const Metric& recovery = *find(metrics, "recovery_loss");
   EXPECT_THAT(recovery.numerator, ElementsAre(0.5, IsNan(), 0.0, IsNan(), -1.0, 1.0, 2.0, 4.0));
-  EXPECT_THAT(recovery.denominator,
-              ElementsAre(2.0, IsNan(), 2.0, IsNan(), DoubleNear(0.05, 1e-12), -2.0,
-                          DoubleNear(0.05, 1e-12), -2.0));
+  EXPECT_THAT(recovery.denominator, ElementsAre(2.0, IsNan(), 2.0, IsNan(), DoubleNear(0.05, 1e-12),
+                                                -2.0, DoubleNear(0.05, 1e-12), -2.0));
 }
 
 TEST(EffectMetrics, WithoutADonorThereIsNoRecovery) {

@@ -54,17 +54,16 @@ TEST_F(EffectRunTest, ArraysOfAnAblation) {
   const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "all"}});
   std::vector<std::string> texts;
   for (const ArraySpec& array : run->arrays()) texts.push_back(axes_text(array));
-  EXPECT_THAT(texts, ElementsAre("base/loss: prompt 2 target 2",
-                                 "base/logit: prompt 2 target 2 tracked 3",
-                                 "base/logit_mean: prompt 2 target 2",
-                                 "base/logsumexp: prompt 2 target 2",
-                                 "base/top1: prompt 2 target 2",
-                                 "base/tracked_token: prompt 2 target 2 tracked 3",
-                                 "loss: prompt 2 layer 2 head 2 target 2",
-                                 "logit: prompt 2 layer 2 head 2 target 2 tracked 3",
-                                 "logit_mean: prompt 2 layer 2 head 2 target 2",
-                                 "logsumexp: prompt 2 layer 2 head 2 target 2",
-                                 "top1: prompt 2 layer 2 head 2 target 2"));
+  EXPECT_THAT(
+      texts,
+      ElementsAre("base/loss: prompt 2 target 2", "base/logit: prompt 2 target 2 tracked 3",
+                  "base/logit_mean: prompt 2 target 2", "base/logsumexp: prompt 2 target 2",
+                  "base/top1: prompt 2 target 2", "base/tracked_token: prompt 2 target 2 tracked 3",
+                  "loss: prompt 2 layer 2 head 2 target 2",
+                  "logit: prompt 2 layer 2 head 2 target 2 tracked 3",
+                  "logit_mean: prompt 2 layer 2 head 2 target 2",
+                  "logsumexp: prompt 2 layer 2 head 2 target 2",
+                  "top1: prompt 2 layer 2 head 2 target 2"));
   const auto stages = run->stages();
   ASSERT_EQ(stages.size(), 2U);
   EXPECT_EQ(stages[0].first_size, 0);
@@ -79,9 +78,9 @@ TEST_F(EffectRunTest, ArraysOfAnAblation) {
 TEST_F(EffectRunTest, OneTargetEachNeedsNoTargetAxis) {
   prompts_.prompts.pop_back();
   const auto run = bind_run("activation_patching", {{"site", "resid_pre"},
-                                                {"direction", "clean_to_corrupt"},
-                                                {"positions", "each"},
-                                                {"layers", 1}});
+                                                    {"direction", "clean_to_corrupt"},
+                                                    {"positions", "each"},
+                                                    {"layers", 1}});
   std::vector<std::string> losses;
   for (const ArraySpec& array : run->arrays())
     if (array.name.ends_with("loss")) losses.push_back(axes_text(array));
@@ -117,8 +116,8 @@ TEST_F(EffectRunTest, EveryHeadIsZeroedAtItsOwnPlace) {
     for (int layer = 0; layer < 2; ++layer)
       for (int head = 0; head < 2; ++head)
         for (int position = 0; position < 3; ++position) {
-          const double code = code_of(
-              fmt::format("clean {}|z L{} H{} P{} zero", tokens, layer, head, position));
+          const double code =
+              code_of(fmt::format("clean {}|z L{} H{} P{} zero", tokens, layer, head, position));
           const bool first = tokens == "5,6";
           const bool past_end = first && position == 2;
           expected.push_back(past_end ? kNaN : code + (first ? 11 : 21));
@@ -126,7 +125,8 @@ TEST_F(EffectRunTest, EveryHeadIsZeroedAtItsOwnPlace) {
         }
   EXPECT_EQ(shown(doubles(result, 0)), shown(expected));
   const auto top1 = values_of<int32_t>(result.blocks[4]);
-  EXPECT_THAT(std::vector<int32_t>(top1.begin(), top1.begin() + 6), ElementsAre(3, -1, 3, -1, -1, -1));
+  EXPECT_THAT(std::vector<int32_t>(top1.begin(), top1.begin() + 6),
+              ElementsAre(3, -1, 3, -1, -1, -1));
 }
 
 TEST_F(EffectRunTest, APieceHasTheBitsOfTheWhole) {
@@ -175,15 +175,15 @@ TEST_F(EffectRunTest, HeadsAndSetsOfZ) {
   Json named = common;
   named["heads"] = {"L1H1", "L0H0"};
   const std::string replace = " P0 replace corrupt 5,9";
-  EXPECT_EQ(shown(doubles(bind_run("activation_patching", named)->execute(1, {0, 1}, {0, 2}, executor_),
-                          0)),
+  EXPECT_EQ(shown(doubles(
+                bind_run("activation_patching", named)->execute(1, {0, 1}, {0, 2}, executor_), 0)),
             shown({code_of("clean 5,6|z L1 H1" + replace) + 11,
                    code_of("clean 5,6|z L0 H0" + replace) + 11}));
   Json sets = common;
   sets["heads"] = {{"sets", {{"s", {"L1H1", "L1H0", "L0H1"}}}}};
-  EXPECT_EQ(
-      shown(doubles(bind_run("activation_patching", sets)->execute(1, {0, 1}, {0, 1}, executor_), 0)),
-      shown({code_of("clean 5,6|z L0 H1" + replace + "|z L1 H0,1" + replace) + 11}));
+  EXPECT_EQ(shown(doubles(
+                bind_run("activation_patching", sets)->execute(1, {0, 1}, {0, 1}, executor_), 0)),
+            shown({code_of("clean 5,6|z L0 H1" + replace + "|z L1 H0,1" + replace) + 11}));
 }
 
 TEST_F(EffectRunTest, AListOfOperationsIsAnAxis) {
@@ -221,9 +221,9 @@ TEST_F(EffectRunTest, CostCountsWholePasses) {
   const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
   EXPECT_EQ(run->flops(0, 1, 0), pass);
   EXPECT_EQ(run->flops(1, 1, 0), 2 * 3 * pass);  // heads times positions
-  const auto both = bind_run("activation_patching", {{"site", "resid_pre"},
-                                                 {"direction", "clean_to_corrupt"},
-                                                 {"positions", "all"}});
+  const auto both =
+      bind_run("activation_patching",
+               {{"site", "resid_pre"}, {"direction", "clean_to_corrupt"}, {"positions", "all"}});
   EXPECT_EQ(both->flops(0, 1, 0), 2 * pass);
   EXPECT_EQ(both->flops(1, 1, 1), pass);
 }

@@ -45,8 +45,8 @@ inline ConfigNode node_of(const Json& json, const std::string& path = "", int li
   } else if (!json.is_null()) {
     node.kind = ConfigNode::Kind::scalar;
     node.quoted = json.is_string() && json.get<std::string>().starts_with('\'');
-    node.scalar = json.is_string() ? json.get<std::string>().substr(node.quoted ? 1 : 0)
-                                   : json.dump();
+    node.scalar =
+        json.is_string() ? json.get<std::string>().substr(node.quoted ? 1 : 0) : json.dump();
   }
   return node;
 }
@@ -65,7 +65,8 @@ struct ParsedExperiment {
     experiment = experiment_kind(kind).parse(reader);
     reader.finish();
   }
-  [[nodiscard]] std::unique_ptr<Run> bind(const ModelConfig& model, const PromptSet& prompts) const {
+  [[nodiscard]] std::unique_ptr<Run> bind(const ModelConfig& model,
+                                          const PromptSet& prompts) const {
     problems.throw_if_any();
     return experiment->bind({.run_id = "e/m/p", .model = &model, .prompts = &prompts});
   }
@@ -166,8 +167,7 @@ class SpellingExecutor final : public Executor {
     for (int layer = 0; layer < config_.n_layers; ++layer)
       for (int head = 0; head < config_.n_heads; ++head) {
         for (int64_t q = 0; q < tokens; ++q)
-          for (int64_t k = 0; k <= q; ++k)
-            pattern[q * stride + k] = attention(layer, head, q, k);
+          for (int64_t k = 0; k <= q; ++k) pattern[q * stride + k] = attention(layer, head, q, k);
         observer.observe(task, layer, head, pattern.data(), tokens, stride);
       }
   }

@@ -108,7 +108,8 @@ class GoldenModel {
   std::vector<Target> targets_;
 };
 
-inline const StoredArray& array_of(const std::vector<StoredArray>& arrays, const std::string& name) {
+inline const StoredArray& array_of(const std::vector<StoredArray>& arrays,
+                                   const std::string& name) {
   for (const StoredArray& array : arrays)
     if (array.name == name) return array;
   fail(ErrorKind::internal, "there is no array {}", name);

@@ -30,7 +30,9 @@ class ExperimentGolden : public testing::TestWithParam<GoldenCase> {
     for (size_t i = 0; i < model_.targets().size(); ++i) {
       const Target& target = model_.targets()[i];
       const std::vector<int64_t> at = {target.prompt, model_.place_of(target)};
-      const auto value = [&](const char* name) { return value_at(array_of(arrays, prefix + name), at); };
+      const auto value = [&](const char* name) {
+        return value_at(array_of(arrays, prefix + name), at);
+      };
       const Json& fp64 = known.at("fp64");
       EXPECT_NEAR(value("loss"), fp64.at("loss")[i].get<double>(), kLossTolerance);
       EXPECT_NEAR(value("logsumexp"), fp64.at("logsumexp")[i].get<double>(), kLossTolerance);
@@ -126,8 +128,8 @@ TEST_P(ExperimentGolden, HeadAblation) {
   for (const Json& known : model_.golden.at("runs")) {
     if (known.at("operation") != "zero" || known.at("site") != "z") continue;
     SCOPED_TRACE(known.at("positions").dump());
-    const auto run = model_.bind_run(
-        "head_ablation", {{"operation", "zero"}, {"positions", known.at("positions")}});
+    const auto run = model_.bind_run("head_ablation",
+                                     {{"operation", "zero"}, {"positions", known.at("positions")}});
     const auto arrays = model_.compute(*run);
     compare_side(arrays, "base/", "base");
     compare_edits(arrays, known);
@@ -164,10 +166,11 @@ TEST_P(ExperimentGolden, AttentionScores) {
     for (const std::string occurrence : {"latest", "first", "all"}) {
       const Json scores = {"previous_token", "copy", "induction", "duplicate_token",
                            "anti_induction"};
-      const auto run = model_.bind_run("attention_scores",
-                                       {{"scores", scores}, {"occurrence", occurrence}});
+      const auto run =
+          model_.bind_run("attention_scores", {{"scores", scores}, {"occurrence", occurrence}});
       const auto arrays = model_.compute(*run);
-      const auto compare = [&](const std::string& array, const std::string& golden, int64_t offset) {
+      const auto compare = [&](const std::string& array, const std::string& golden,
+                               int64_t offset) {
         SCOPED_TRACE(fmt::format("{} prefix {}", golden, prefix));
         compare_scores(array_of(arrays, array), known.at(golden), offset);
       };
@@ -185,7 +188,8 @@ TEST_P(ExperimentGolden, AttentionScores) {
 /// donor's numbers bit for bit; and before the prompts part nothing can differ.
 TEST_P(ExperimentGolden, ExactLawsOfPatching) {
   for (Prompt& prompt : model_.set.prompts) prompt.targets.resize(1);
-  const Json json = {{"site", "resid_pre"}, {"direction", "clean_to_corrupt"}, {"positions", "all"}};
+  const Json json = {
+      {"site", "resid_pre"}, {"direction", "clean_to_corrupt"}, {"positions", "all"}};
   const auto pasted = model_.compute(*model_.bind_run("activation_patching", json));
   const auto& donor = array_of(pasted, "donor/loss");
   const auto& loss = array_of(pasted, "loss");
@@ -199,8 +203,8 @@ TEST_P(ExperimentGolden, ExactLawsOfPatching) {
   int unchanged = 0;
   for (int64_t p = 0; p < std::ssize(model_.set.prompts); ++p) {
     const Prompt& prompt = model_.set.prompts[p];
-    const auto parts = std::mismatch(prompt.tokens.begin(), prompt.tokens.end(),
-                                     prompt.corrupt_tokens.begin());
+    const auto parts =
+        std::mismatch(prompt.tokens.begin(), prompt.tokens.end(), prompt.corrupt_tokens.begin());
     const int64_t same_tokens = parts.first - prompt.tokens.begin();
     for (int64_t at = 0; at < same_tokens; ++at, ++unchanged)
       for (int64_t layer = 0; layer < model_.checkpoint.config.n_layers; ++layer)

@@ -141,11 +141,15 @@ TEST_F(AttentionScoresTest, WrongScoresAreNamed) {
   EXPECT_EQ(problem({{"scores", "copy"}, {"occurrence", "last"}}),
             "s.yaml:10:5: occurrence: unknown value 'last'; did you mean 'latest'? (known: latest, "
             "first, all)");
-  EXPECT_EQ(failure([&] { bind_run({{"scores", "inducton"}}); }),
+  EXPECT_EQ(failure([&] {
+              bind_run({{"scores", "inducton"}});
+            }),
             "usage: score 'inducton' is neither built in (previous_token, duplicate_token, "
             "induction, anti_induction) nor a name in the `pairs` of any prompt of set 'p'");
   prompts_.prompts[0].pairs["induction"] = {{1, 0}};
-  EXPECT_EQ(failure([&] { bind_run({{"scores", "induction"}}); }),
+  EXPECT_EQ(failure([&] {
+              bind_run({{"scores", "induction"}});
+            }),
             "input: prompts of set 'p' have `pairs` called 'induction', the name of a built-in "
             "score; rename them in the prompt file");
 }

@@ -95,7 +95,9 @@ TEST(Positions, PromptsThatLackThemAreNamed) {
   const PromptSet set = ragged_prompts();
   EXPECT_EQ(failure([&] { positions({2}, set.prompts[0]); }),
             "input: prompt 'a' has 2 tokens and no position 2");
-  EXPECT_EQ(failure([&] { positions({0, -3}, set.prompts[0]); }),
+  EXPECT_EQ(failure([&] {
+              positions({0, -3}, set.prompts[0]);
+            }),
             "input: prompt 'a' has 2 tokens and no position -3");
   EXPECT_EQ(failure([&] { positions("al", set.prompts[1]); }),
             "input: `positions` is 'al', which is neither all, each, targets nor a span of prompt "
@@ -130,15 +132,16 @@ TEST(Layers, OneMeaningHasOneCanonicalForm) {
 
 TEST(Layers, BadFormsAreNamedWithTheirPlace) {
   const std::string form = "must be all, a layer, a range such as 8..15, or a list of those";
-  for (const Json& bad :
-       {Json("x"), Json("3..1"), Json("1.."), Json("..2"), Json(-1), Json("-0"), Json("1...2"),
-        Json("1..2..3"), Json("1.5"), Json("0..99999999999"), Json("0..200000"), Json(nullptr),
-        Json{{"from", 1}}})
+  for (const Json& bad : {Json("x"), Json("3..1"), Json("1.."), Json("..2"), Json(-1), Json("-0"),
+                          Json("1...2"), Json("1..2..3"), Json("1.5"), Json("0..99999999999"),
+                          Json("0..200000"), Json(nullptr), Json{{"from", 1}}})
     EXPECT_EQ(problem(parse_layers, {{"layers", bad}}), "s.yaml:10:5: layers: " + form) << bad;
   EXPECT_EQ(problem(parse_layers, {{"layers", {0, "y"}}}), "s.yaml:10:21: layers[1]: " + form);
   EXPECT_EQ(problem(parse_layers, {{"layers", Json::array()}}),
             "s.yaml:10:5: layers: the list of layers is empty");
-  EXPECT_EQ(failure([] { (void)LayerSelection{.all = false, .list = {0, 6}}.resolve(6); }),
+  EXPECT_EQ(failure([] {
+              (void)LayerSelection{.all = false, .list = {0, 6}}.resolve(6);
+            }),
             "usage: `layers` names layer 6, but the model has layers 0..5");
 }
 
@@ -163,9 +166,9 @@ TEST(Heads, EveryFormIsRead) {
 
 TEST(Heads, BadFormsAreNamedWithTheirPlace) {
   const std::string name = "must be a head's name: L, the layer, H, the head, such as L9H5";
-  for (const Json& bad : {Json("9H5"), Json("L9"), Json("LH5"), Json("L9H"), Json("l9h5"),
-                          Json("L-1H0"), Json("L1H-0"), Json("L1H2H3"), Json("L1 H2"), Json(3),
-                          Json(nullptr), Json{{"L9", 1}}})
+  for (const Json& bad :
+       {Json("9H5"), Json("L9"), Json("LH5"), Json("L9H"), Json("l9h5"), Json("L-1H0"),
+        Json("L1H-0"), Json("L1H2H3"), Json("L1 H2"), Json(3), Json(nullptr), Json{{"L9", 1}}})
     EXPECT_EQ(problem(parse_heads, {{"heads", Json::array({"L0H0", bad})}}),
               "s.yaml:10:21: heads[1]: " + name)
         << bad;
@@ -184,13 +187,11 @@ TEST(Heads, BadFormsAreNamedWithTheirPlace) {
   EXPECT_EQ(problem(parse_heads, {{"heads", {{"top", {{"from", "x"}}}}}}),
             "s.yaml:10:5: heads.top: choosing heads from another run is not supported yet");
   EXPECT_EQ(problem(parse_heads, {{"heads", {{"sets", {{"a", {"L0H0"}}}}, {"set", 1}}}}),
-            "s.yaml:11:1: heads.set: unknown key; did you mean 'sets'? (known: sets)");
+            "s.yaml:10:1: heads.set: unknown key; did you mean 'sets'? (known: sets)");
 }
 
 TEST(Heads, ThoseThatTheModelLacksAreNamed) {
-  const auto check = [](const HeadSelection& heads) {
-    return failure([&] { heads.check(2, 4); });
-  };
+  const auto check = [](const HeadSelection& heads) { return failure([&] { heads.check(2, 4); }); };
   using Kind = HeadSelection::Kind;
   EXPECT_EQ(check({.kind = Kind::list, .list = {{1, 3}, {0, 0}}}), "nothing was thrown");
   EXPECT_EQ(check({.kind = Kind::list, .list = {{1, 4}}}),

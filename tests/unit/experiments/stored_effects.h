@@ -32,9 +32,8 @@ inline StoredRun stored_effects() {
       {"donor/logit", at_token, {2, 1, 0, n, n, n, 1, 5, n, 2, n, n}},
       {"donor/top1", at, {7, -1, 8, 9}},
       {"loss", edited, {1.5, n, 1, n, 1, 4, 4, 7}},
-      {"logit",
-       edited_token,
-       {2, 0, 1, n, n, n, 2, -1, 0, n, n, n, 1, 3, n, 2, n, n, 4, 4, n, 0, n, n}},
+      {"logit", edited_token, {2, 0, 1, n, n, n, 2, -1, 0, n, n, n,
+                               1, 3, n, 2, n, n, 4, 4,  n, 0, n, n}},
       {"top1", edited, {7, -1, 7, -1, 8, 9, 8, 9}},
   };
   run.attributes = {{"base", "clean"}, {"statistics", StatisticsConfig{}.to_json().dump()}};

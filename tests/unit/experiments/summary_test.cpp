@@ -159,14 +159,13 @@ TEST(StatisticsConfigTest, DefaultsAndValuesSurviveJson) {
   EXPECT_EQ(none.to_json().dump(),
             R"({"bootstrap":{"cluster":"template","interval":"bca","level":0.95,)"
             R"("resamples":10000}})");
-  const StatisticsConfig given =
-      read_statistics({{"statistics",
-                        {{"bootstrap",
-                          {{"resamples", 500},
-                           {"interval", "percentile"},
-                           {"level", 0.9},
-                           {"cluster", "prompt"}}}}}},
-                      problems);
+  const StatisticsConfig given = read_statistics({{"statistics",
+                                                   {{"bootstrap",
+                                                     {{"resamples", 500},
+                                                      {"interval", "percentile"},
+                                                      {"level", 0.9},
+                                                      {"cluster", "prompt"}}}}}},
+                                                 problems);
   EXPECT_TRUE(problems.empty());
   const StatisticsConfig back = StatisticsConfig::from_json(given.to_json());
   EXPECT_EQ(back.resamples, 500);
@@ -179,7 +178,10 @@ TEST(StatisticsConfigTest, EveryProblemIsNamed) {
   std::vector<std::string> problems;
   read_statistics({{"statistics",
                     {{"bootstrap",
-                      {{"cluster", "both"}, {"interval", "bc"}, {"level", 1}, {"resample", 10},
+                      {{"cluster", "both"},
+                       {"interval", "bc"},
+                       {"level", 1},
+                       {"resample", 10},
                        {"resamples", 1}}},
                      {"boot", 1}}}},
                   problems);

@@ -108,7 +108,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
                          ::testing::Values(Case{1, 8}, Case{5, 10}, Case{16, 16}, Case{17, 64},
                                            Case{40, 80}, Case{130, 128}),
                          [](const auto& param_info) {
-                           return fmt::format("T{}E{}", param_info.param.tokens, param_info.param.head_size);
+                           return fmt::format("T{}E{}", param_info.param.tokens,
+                                              param_info.param.head_size);
                          });
 
 MECHSWEEP_MULTIVERSION

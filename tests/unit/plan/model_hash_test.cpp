@@ -33,7 +33,9 @@ class ModelHash : public testing::Test {
     }
   }
 
-  [[nodiscard]] std::string cache_path() const { return folder_.file("cache/mechsweep/hashes.json"); }
+  [[nodiscard]] std::string cache_path() const {
+    return folder_.file("cache/mechsweep/hashes.json");
+  }
   Json cache() const {
     std::ifstream file(cache_path());
     return Json::parse(file);

@@ -83,8 +83,8 @@ TEST_F(ResultsLayout, MakesSenseAndCanBeWrittenAndRead) {
   const std::string path = folder_.file("out.h5");
   create_file_alone(path, layout_);
   const ResultsReader reader(path);
-  EXPECT_THAT(reader.run_ids(), ElementsAre("scores/m/p", "heads/m/p", "some/m/p", "sets/m/p",
-                                            "resid/m/p", "z/m/p"));
+  EXPECT_THAT(reader.run_ids(),
+              ElementsAre("scores/m/p", "heads/m/p", "some/m/p", "sets/m/p", "resid/m/p", "z/m/p"));
   EXPECT_EQ(reader.layout().units, layout_.units);
   EXPECT_EQ(reader.layout().attributes.at("key"), plan_.key);
   EXPECT_EQ(reader.layout().attributes.at("config"), text_);
@@ -148,8 +148,8 @@ TEST_F(ResultsLayout, PayloadsHaveTheSizesThatExecuteReturns) {
 TEST_F(ResultsLayout, DatasetsHaveTheShapesOfTheirAxes) {
   EXPECT_THAT(dataset("/runs/heads/m/p/loss").shape, ElementsAre(2, 3, 4, 2));
   EXPECT_THAT(dataset("/runs/heads/m/p/loss").scales,
-              ElementsAre("/runs/heads/m/p/prompt", "/runs/heads/m/p/layer",
-                          "/runs/heads/m/p/head", "/runs/heads/m/p/target"));
+              ElementsAre("/runs/heads/m/p/prompt", "/runs/heads/m/p/layer", "/runs/heads/m/p/head",
+                          "/runs/heads/m/p/target"));
   EXPECT_THAT(dataset("/runs/heads/m/p/base/logit").shape, ElementsAre(2, 2, 3));
   EXPECT_THAT(dataset("/runs/some/m/p/top1").shape, ElementsAre(2, 2, 1, 2));
   EXPECT_THAT(strings("/runs/some/m/p/named_head"), ElementsAre("L2H1", "L0H3"));
@@ -181,10 +181,26 @@ TEST_F(ResultsLayout, PromptsAreStoredPaddedWithMinusOne) {
 
 TEST_F(ResultsLayout, RunsCarryTheirEstimandAndConventions) {
   for (const PlannedRun& run : plan_.runs)
-    for (const char* name :
-         {"kind", "run_index", "run_id", "site", "operation", "positions", "downstream", "estimand",
-          "base", "dtype", "kernels", "seed", "model_hash", "prompts_hash", "prefix", "stages",
-          "statistics", "parameters", "transformers_path", "transformer_lens_hook"})
+    for (const char* name : {"kind",
+                             "run_index",
+                             "run_id",
+                             "site",
+                             "operation",
+                             "positions",
+                             "downstream",
+                             "estimand",
+                             "base",
+                             "dtype",
+                             "kernels",
+                             "seed",
+                             "model_hash",
+                             "prompts_hash",
+                             "prefix",
+                             "stages",
+                             "statistics",
+                             "parameters",
+                             "transformers_path",
+                             "transformer_lens_hook"})
       EXPECT_TRUE(attributes("/runs/" + run.id).contains(name)) << run.id << " " << name;
   const Json& resid = attributes("/runs/resid/m/p");
   EXPECT_EQ(resid.at("transformer_lens_hook"), "blocks.{layer}.hook_resid_pre");
