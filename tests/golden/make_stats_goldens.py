@@ -70,7 +70,7 @@ def slow_cell(top, bottom, clusters, counts, level):
         share = stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z)))
         ends.append(np.quantile(replicates, share))
     values = [np.std(replicates, ddof=1), *np.quantile(replicates, [tail, 1 - tail]), *ends]
-    cell.update(dict(zip(names, values)))
+    cell.update(dict(zip(names, values, strict=True)))
     return cell
 
 

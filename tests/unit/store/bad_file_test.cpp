@@ -11,6 +11,8 @@
 #include "core/error.h"
 #include "sample_layout.h"
 #include "store/file_head.h"
+#include "store/lock.h"
+#include "store/metadata_copy.h"
 #include "store/results_file.h"
 
 namespace mechsweep {
@@ -122,6 +124,11 @@ TEST(BadFile, ExternalAndChunkedDatasetsAndLinksOutAreRefused) {
     const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
     change(file);
     H5Fclose(file);
+    // With its copy of the metadata the file is refused before HDF5 looks at it; without, by what
+    // HDF5 finds in it.
+    EXPECT_THAT(error_of([&] { ResultsReader reader(path); }), HasSubstr("3 "));
+    EXPECT_NE(check_metadata(path).damage, std::vector<std::string>());
+    std::filesystem::remove(companion_path(path, ".meta"));
     return error_of([&] { ResultsReader reader(path); });
   };
   const auto replace = [](hid_t file, const std::function<void(hid_t)>& storage) {
