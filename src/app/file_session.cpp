@@ -157,7 +157,7 @@ int work_on_file(World& world, const FileSession& session) {
     writer->sync();
   });
   world.together([&] { writer->close(); });
-  return loop_status(outcome, 0);
+  return loop_status(outcome);
 }
 
 }  // namespace

@@ -215,9 +215,9 @@ LoopOutcome run_units(const UnitLoop& loop) {
   return worker.outcome();
 }
 
-int loop_status(const LoopOutcome& outcome, int64_t units_failed_in_file) {
+int loop_status(const LoopOutcome& outcome) {
   if (outcome.interrupted) return exit_status(ErrorKind::interrupted);
-  return outcome.failed + units_failed_in_file > 0 ? kExitUnitsFailed : kExitDone;
+  return outcome.failed > 0 ? kExitUnitsFailed : kExitDone;
 }
 
 }  // namespace mechsweep

@@ -41,7 +41,7 @@ struct LoopOutcome {
 /// all ranks.
 LoopOutcome run_units(const UnitLoop& loop);
 
-/// Exit status of an outcome, given the units still left.
-int loop_status(const LoopOutcome& outcome, int64_t units_failed_in_file);
+/// Exit status of an outcome.
+int loop_status(const LoopOutcome& outcome);
 
 }  // namespace mechsweep
