@@ -16,7 +16,12 @@ int run_command(const RunOptions& options);
 /// Likewise.
 int reduce_command(const std::string& file);
 
-int plan_command(const std::string& config, int ranks);
+struct PlanOptions {
+  std::string config;
+  int ranks = 1;
+  bool calibrate = false;  ///< measure this machine for seconds, to predict the time
+};
+int plan_command(const PlanOptions& options);
 int prompts_command(const std::string& config);
 
 struct ExportOptions {
@@ -31,7 +36,8 @@ int list_command(const std::string& what);
 
 struct SelftestOptions {
   std::string device = "cpu";
-  std::string kernels = "onednn";
+  std::string kernels = "native";
+  std::string dtype = "float32";
   int threads = 2;
 };
 int selftest_command(const SelftestOptions& options);

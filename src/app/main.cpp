@@ -33,13 +33,16 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   static SelftestOptions selftest;
   static std::string config, file, path, what;
   static bool json = false;
-  static int ranks = 1;
+  static PlanOptions planned;
 
   CLI::App* plan = app.add_subcommand(
       "plan", "check a config and say what it would do: runs, units, work, memory, file, time");
-  plan->add_option("CONFIG", config, "the sweep's YAML file")->required();
-  plan->add_option("--ranks", ranks, "ranks to predict for")->check(CLI::Range(1, 1'000'000));
-  plan->callback([&action] { action = [] { return plan_command(config, ranks); }; });
+  plan->add_option("CONFIG", planned.config, "the sweep's YAML file")->required();
+  plan->add_option("--ranks", planned.ranks, "ranks to predict for")
+      ->check(CLI::Range(1, 1'000'000));
+  plan->add_flag("--calibrate", planned.calibrate,
+                 "measure this machine's speed for a few seconds, to predict the time");
+  plan->callback([&action] { action = [] { return plan_command(planned); }; });
 
   CLI::App* run_sub = app.add_subcommand(
       "run", "run a sweep (alone, under mpirun or srun); resumes FILE where it was left");
@@ -88,7 +91,8 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   CLI::App* self = app.add_subcommand(
       "selftest", "is this machine fit, and are results independent of batch and threads here?");
   self->add_option("--device", selftest.device, "cpu")->capture_default_str();
-  self->add_option("--kernels", selftest.kernels, "onednn | aten")->capture_default_str();
+  self->add_option("--kernels", selftest.kernels, "native | onednn | aten")->capture_default_str();
+  self->add_option("--dtype", selftest.dtype, "float32 | bfloat16")->capture_default_str();
   self->add_option("--threads", selftest.threads, "threads to try")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));

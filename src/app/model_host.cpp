@@ -21,6 +21,7 @@ ModelHost::~ModelHost() = default;
 
 Executor& ModelHost::executor(int model) {
   if (model != current_) {
+    earlier_flops_ = product_flops();
     loaded_.reset();  // two models at once may not fit
     current_ = -1;
     const auto start = std::chrono::steady_clock::now();
@@ -30,6 +31,7 @@ Executor& ModelHost::executor(int model) {
         open_model(plan_.models[model].checkpoint, loaded->group,
                    {.executor = execution.executor,
                     .kernels = execution.kernels,
+                    .dtype = plan_.models[model].entry->dtype,
                     .threads = threads_,
                     .memory_bytes = static_cast<int64_t>(execution.memory_gib * 1073741824.0)});
     spdlog::debug("loaded model '{}' in {:.2f} s", plan_.models[model].entry->id,
@@ -38,6 +40,10 @@ Executor& ModelHost::executor(int model) {
     current_ = model;
   }
   return loaded_->session->executor();
+}
+
+double ModelHost::product_flops() const {
+  return earlier_flops_ + (loaded_ ? loaded_->session->product_flops() : 0.0);
 }
 
 int threads_for_rank(const ExecutionConfig& execution, int local_ranks) {

@@ -21,12 +21,15 @@ class ModelHost {
   /// The executor of a model, loaded now unless it is the current one. Throws Error{input} or
   /// Error{resource}.
   Executor& executor(int model);
+  /// Floating-point operations of all matrix products so far, of every model that was held.
+  [[nodiscard]] double product_flops() const;
 
  private:
   struct Loaded;
   const Plan& plan_;
   int threads_;
   int current_ = -1;
+  double earlier_flops_ = 0.0;  ///< of models that are no longer held
   std::unique_ptr<Loaded> loaded_;
 };
 

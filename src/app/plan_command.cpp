@@ -1,8 +1,11 @@
 #include <algorithm>
 #include <cstdio>
+#include <map>
+#include <thread>
 
 #include "app/commands.h"
 #include "app/progress.h"
+#include "engine/forecast.h"
 #include "plan/plan.h"
 #include "store/results_file.h"
 #include "store/results_layout.h"
@@ -15,20 +18,26 @@ namespace {
 constexpr double kCoreFlops = 1e11;
 constexpr double kGpuFlops = 2e13;
 constexpr double kGiB = 1073741824.0;
+/// Reading, dequantising and packing of weights, in bytes held; loading.py measures it.
+constexpr double kLoadBytesPerSecond = 8e8;
 
+/// Bytes that a rank holds for a model: packed products, the fp32 unembedding, and the embedding
+/// table beside it.
 double weight_bytes(const PlannedModel& model) {
+  const ModelConfig& config = model.checkpoint.config;
+  const double table = static_cast<double>(config.vocab_size) * config.d_model;
   double values = 0.0;
-  for (const auto& tensor : expected_tensors(model.checkpoint.config, model.checkpoint.tensors)) {
+  for (const auto& tensor : expected_tensors(config, model.checkpoint.tensors)) {
     double size = 1.0;
     for (const int64_t length : tensor.shape) size *= static_cast<double>(length);
     values += size;
   }
-  // A tied embedding is kept twice: as a table to look up and packed for the product.
-  if (model.checkpoint.config.tied_embeddings)
-    values +=
-        static_cast<double>(model.checkpoint.config.vocab_size) * model.checkpoint.config.d_model;
-  return 4.0 * values;
+  const double layers = values - (config.tied_embeddings ? 1.0 : 2.0) * table;
+  return layers * (model.entry->dtype == "float32" ? 4.0 : 2.0) + 2.0 * table * 4.0;
 }
+
+/// What the program takes before any model: code of the libraries, MPI, HDF5.
+constexpr double kProgramBytes = 180e6;
 
 double file_bytes(const FileLayout& layout) {
   double bytes = static_cast<double>(kAttemptSlots * kAttemptRecordBytes) +
@@ -64,35 +73,109 @@ void print_runs(const Plan& plan) {
   }
 }
 
+/// The most that any unit has in flight, by the executor's own reckoning: the costliest unit of
+/// each stage stands for its stage.
+int64_t activation_bytes(const Plan& plan, int threads) {
+  std::map<std::pair<int, int>, const Unit*> costliest;
+  for (const Unit& unit : plan.units) {
+    const Unit*& place = costliest[{unit.run, unit.stage}];
+    if (place == nullptr || unit.flops > place->flops) place = &unit;
+  }
+  const auto budget = static_cast<int64_t>(plan.sweep.execution.memory_gib * kGiB);
+  int64_t peak = 0;
+  for (const auto& [key, unit] : costliest) {
+    const PlannedRun& run = plan.runs[unit->run];
+    ForecastExecutor forecast(plan.models[run.model].checkpoint.config, threads, budget);
+    (void)run.run->execute(unit->stage, unit->prompts, unit->first, forecast);
+    peak = std::max(peak, forecast.peak_bytes());
+  }
+  return peak;
+}
+
+void print_memory(const Plan& plan, int threads) {
+  double weights = 0.0;
+  for (const PlannedModel& model : plan.models) weights = std::max(weights, weight_bytes(model));
+  const double budget = plan.sweep.execution.memory_gib * kGiB;
+  // The naive executor fills its budget or 8,192 rows; only the wavefront reckons exactly.
+  const bool exact = plan.sweep.execution.executor == "wavefront";
+  const double activations = exact ? static_cast<double>(activation_bytes(plan, threads)) : budget;
+  std::printf("memory    %s a rank: weights %s, activations %s%s of a budget of %s, program %s\n",
+              size_text(weights + activations + kProgramBytes).c_str(), size_text(weights).c_str(),
+              exact ? "" : "at most ", size_text(activations).c_str(), size_text(budget).c_str(),
+              size_text(kProgramBytes).c_str());
+}
+
+/// Tokens of the sweep's prompts, their mean.
+int64_t typical_tokens(const Plan& plan) {
+  int64_t tokens = 0;
+  int64_t prompts = 0;
+  for (const auto& planned : plan.prompts)
+    for (const Prompt& prompt : planned->set.prompts) {
+      tokens += static_cast<int64_t>(prompt.tokens.size());
+      ++prompts;
+    }
+  return std::max<int64_t>(1, tokens / std::max<int64_t>(1, prompts));
+}
+
+/// Seconds of computing and loading on so many ranks, each with so many threads, all on machines
+/// like this one. Where they share this machine they are measured together.
+double calibrated_seconds(const Plan& plan, int ranks, int threads) {
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const int together = std::min(cores, ranks * threads);
+  double seconds = 0.0;
+  for (size_t m = 0; m < plan.models.size(); ++m) {
+    const PlannedModel& model = plan.models[m];
+    const Calibration speed = calibrate(model.checkpoint.config, plan.sweep.execution.kernels,
+                                        model.entry->dtype, typical_tokens(plan), together);
+    double flops = 0.0;
+    for (const Unit& unit : plan.units)
+      if (plan.runs[unit.run].model == static_cast<int>(m)) flops += unit.flops;
+    const double all_cores = speed.flops_per_second / together * ranks * threads;
+    seconds += flops / all_cores + weight_bytes(model) / kLoadBytesPerSecond;
+    std::printf(
+        "speed     %.0f GFLOP/s for model '%s' on %d thread%s together (measured for %.1f s)\n",
+        speed.flops_per_second / 1e9, model.entry->id.c_str(), together, together == 1 ? "" : "s",
+        speed.elapsed_s);
+  }
+  return seconds;
+}
+
 }  // namespace
 
-int plan_command(const std::string& config, int ranks) {
-  OpenedSweep opened = open_sweep(config);
+int plan_command(const PlanOptions& options) {
+  OpenedSweep opened = open_sweep(options.config);
   auto hashes = hash_models(opened);
   const Plan plan = make_plan(std::move(opened), std::move(hashes));
   const FileLayout layout = results_layout(plan);
-  double flops = 0.0, weights = 0.0;
+  const int ranks = options.ranks;
+  const int threads = std::max(1, plan.sweep.execution.threads_per_rank);
+  double flops = 0.0;
   for (const Unit& unit : plan.units) flops += unit.flops;
-  for (const PlannedModel& model : plan.models) weights = std::max(weights, weight_bytes(model));
   std::printf("sweep     %s (key %s)\n\n", plan.sweep.name.c_str(), plan.key.substr(0, 16).c_str());
   print_runs(plan);
   std::printf("\nunits     %zu\n", plan.units.size());
-  std::printf("work      %.2f TFLOP by whole forward passes, executor %s, kernels %s\n",
+  std::printf("work      %.2f TFLOP for the wavefront executor; executor %s, kernels %s\n",
               flops / 1e12, plan.sweep.execution.executor.c_str(),
               plan.sweep.execution.kernels.c_str());
-  std::printf("memory    %s a rank: weights %s and at most %s of activations\n",
-              size_text(weights + plan.sweep.execution.memory_gib * kGiB).c_str(),
-              size_text(weights).c_str(),
-              size_text(plan.sweep.execution.memory_gib * kGiB).c_str());
+  print_memory(plan, threads);
   std::printf("file      %s and metadata\n", size_text(file_bytes(layout)).c_str());
-  std::printf("time      about %s on %d rank%s of one core at a nominal %.0f GFLOP/s\n",
-              duration_text(flops / kCoreFlops / ranks).c_str(), ranks, ranks == 1 ? "" : "s",
-              kCoreFlops / 1e9);
+  const char* ending = ranks == 1 ? "" : "s";
+  if (options.calibrate) {
+    std::printf("time      about %s on %d rank%s like this machine's\n",
+                duration_text(calibrated_seconds(plan, ranks, threads)).c_str(), ranks, ending);
+  } else {
+    std::printf(
+        "time      about %s on %d rank%s at a nominal %.0f GFLOP/s a core (--calibrate "
+        "measures this machine)\n",
+        duration_text(flops / kCoreFlops / ranks / threads).c_str(), ranks, ending,
+        kCoreFlops / 1e9);
+  }
   std::printf("GPU-hours %.3g at a nominal %.0f TFLOP/s (this version computes on CPUs)\n",
               flops / kGpuFlops / 3600.0, kGpuFlops / 1e12);
-  std::printf("start it  mpirun -n %d mechsweep run %s --out results.h5\n", ranks, config.c_str());
+  std::printf("start it  mpirun -n %d mechsweep run %s --out results.h5\n", ranks,
+              options.config.c_str());
   std::printf("          sbatch --ntasks=%d slurm/sweep.sh %s --out results.h5\n", ranks,
-              config.c_str());
+              options.config.c_str());
   return kExitDone;
 }
 

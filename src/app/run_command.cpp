@@ -1,10 +1,15 @@
 #include <filesystem>
 #include <optional>
+#include <set>
+
+#include <spdlog/spdlog.h>
 
 #include "app/commands.h"
 #include "app/file_session.h"
 #include "app/model_host.h"
 #include "app/with_world.h"
+#include "engine/selftest.h"
+#include "model/kernel_set.h"
 #include "plan/plan.h"
 #include "store/results_layout.h"
 
@@ -38,6 +43,34 @@ std::string unit_name(const PlannedRun& run, const Unit& unit) {
   return name;
 }
 
+/// Collective. Whether every rank's machine computes exactly, for the attempt's record: the label
+/// "bit_exact" stands only where all of them do.
+Json selftest_together(World& world, const Plan& plan, int threads) {
+  const KernelSet kernels = parse_kernel_set(plan.sweep.execution.kernels);
+  std::set<std::string> dtypes;
+  for (const PlannedModel& model : plan.models) dtypes.insert(model.entry->dtype);
+  Json mine = Json::object();
+  for (const std::string& dtype : dtypes)
+    mine[dtype] = startup_selftest(kernels, dtype, threads).to_json();
+  Json summary = Json::object();
+  const Json texts = world.gather(mine.dump());  // of every rank, on rank 0
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    const Json verdicts = Json::parse(texts[rank].get<std::string>());
+    for (const auto& [dtype, verdict] : verdicts.items()) {
+      if (!summary.contains(dtype)) {
+        summary[dtype] = verdict;
+      } else if (summary[dtype].at("bit_exact") == true && verdict.at("bit_exact") != true) {
+        summary[dtype] = verdict;
+        summary[dtype]["rank"] = rank;
+      }
+      if (verdict.at("bit_exact") != true)
+        spdlog::warn("rank {}: results in {} are not bit-exact on its machine ({})", rank, dtype,
+                     verdict.dump());
+    }
+  }
+  return summary;
+}
+
 int run_on(World& world, const RunOptions& options) {
   const Plan plan = plan_together(world, options.config);
   FileSession session{.path = options.out.empty() ? plan.sweep.output_file : options.out,
@@ -66,8 +99,15 @@ int run_on(World& world, const RunOptions& options) {
   session.facts = {{"software_version", software_version()},
                    {"executor", plan.sweep.execution.executor},
                    {"threads_per_rank", threads},
-                   {"ranks", world.size()}};
-  return run_session(world, session);
+                   {"ranks", world.size()},
+                   {"selftest", selftest_together(world, plan, threads)}};
+  const int status = run_session(world, session);
+  double flops = 0.0;
+  for (const std::string& text : world.gather(fmt::format("{}", host.product_flops())))
+    flops += std::stod(text);
+  if (world.rank() == 0)
+    spdlog::info("{:.4f} TFLOP computed (matrix products of all ranks)", flops / 1e12);
+  return status;
 }
 
 }  // namespace

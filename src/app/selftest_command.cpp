@@ -13,7 +13,7 @@ int selftest_command(const SelftestOptions& options) {
          options.device);
   bool passed = true;
   for (const SelftestCheck& check :
-       run_selftest(parse_kernel_set(options.kernels), options.threads)) {
+       run_selftest(parse_kernel_set(options.kernels), options.dtype, options.threads)) {
     std::printf("%-6s %s%s%s\n", check.passed ? "ok" : "FAILED", check.name.c_str(),
                 check.detail.empty() ? "" : ": ", check.detail.c_str());
     passed = passed && check.passed;

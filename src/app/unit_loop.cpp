@@ -158,6 +158,12 @@ class Worker {
       loop_.writer.write_state(finished.unit, entry);
     } else {
       entry.state = UnitState::done;
+      if (finished.result.non_finite > 0)
+        spdlog::warn(
+            "unit {}: the model gave {} number{} that are NaN or infinite; they are stored "
+            "as they are, and reduce leaves their prompts out and says so",
+            loop_.unit_names[finished.unit], finished.result.non_finite,
+            finished.result.non_finite == 1 ? "" : "s");
       loop_.writer.write_unit(finished.unit, finished.result, entry);
     }
     loop_.world.send(0, {.kind = kDone,

@@ -30,6 +30,12 @@ struct Task {
   int32_t prompt = 0;  ///< index into the prompts given with it
   Intervention intervention;
   std::span<const ReadPoint> reads;
+  std::span<const ActivationPoint> activations;
+};
+
+struct TaskResult {
+  std::vector<Reading> readings;                ///< in the order of Task::reads
+  std::vector<std::vector<float>> activations;  ///< in the order of Task::activations
 };
 
 /// Sees attention patterns while they exist; they are never kept. Called from several threads, each
@@ -52,16 +58,22 @@ class Executor {
   [[nodiscard]] virtual std::string_view name() const = 0;
   [[nodiscard]] virtual const ModelConfig& config() const = 0;
 
-  /// readings[i][j] is what task i reads at its j-th read point. `observer` (may be null) sees
-  /// every attention pattern. Throws Error{resource} when memory runs out.
-  virtual std::vector<std::vector<Reading>> run(std::span<const PromptTokens> prompts,
-                                                std::span<const Task> tasks,
-                                                AttentionObserver* observer = nullptr) = 0;
+  /// One result a task. `observer` (may be null) sees every attention pattern. Throws
+  /// Error{resource} when the memory budget or the memory is too small.
+  virtual std::vector<TaskResult> run(std::span<const PromptTokens> prompts,
+                                      std::span<const Task> tasks,
+                                      AttentionObserver* observer = nullptr) = 0;
 };
 
 /// Every intervention as a whole forward pass, all rows of every layer: the permanent oracle.
 /// `memory_bytes` bounds the activations in flight (at least one sequence is always run).
 std::unique_ptr<Executor> make_naive_executor(const Model& model, ThreadPool& pool,
                                               int64_t memory_bytes);
+
+/// All interventions in one pass over the layers, computing only the rows that an edit can have
+/// changed (docs/engine.md). `memory_bytes` bounds the activations in flight; Error{resource} names
+/// the least that would do.
+std::unique_ptr<Executor> make_wavefront_executor(const Model& model, ThreadPool& pool,
+                                                  int64_t memory_bytes);
 
 }  // namespace mechsweep

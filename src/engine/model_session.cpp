@@ -12,14 +12,21 @@ class LoadedSession final : public ModelSession {
  public:
   LoadedSession(const Checkpoint& checkpoint, Group& group, const SessionOptions& options)
       : pool_(options.threads),
-        model_(checkpoint, group, {.kernels = parse_kernel_set(options.kernels)}) {
-    if (options.executor != "naive")
-      fail(ErrorKind::usage, "unknown executor '{}'; known: naive", options.executor);
-    executor_ = make_naive_executor(model_, pool_, options.memory_bytes);
+        model_(checkpoint, group,
+               {.kernels = parse_kernel_set(options.kernels),
+                .type = parse_compute_type(options.dtype)}) {
+    if (options.executor == "naive") {
+      executor_ = make_naive_executor(model_, pool_, options.memory_bytes);
+    } else if (options.executor == "wavefront") {
+      executor_ = make_wavefront_executor(model_, pool_, options.memory_bytes);
+    } else {
+      fail(ErrorKind::usage, "unknown executor '{}'; known: naive, wavefront", options.executor);
+    }
   }
 
   Executor& executor() override { return *executor_; }
   [[nodiscard]] int64_t weight_bytes() const override { return model_.weight_bytes(); }
+  [[nodiscard]] double product_flops() const override { return model_.product_flops(); }
 
  private:
   ThreadPool pool_;

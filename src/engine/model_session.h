@@ -17,11 +17,14 @@ class ModelSession {
   virtual ~ModelSession() = default;
   virtual Executor& executor() = 0;
   [[nodiscard]] virtual int64_t weight_bytes() const = 0;
+  /// Floating-point operations of all matrix products so far.
+  [[nodiscard]] virtual double product_flops() const = 0;
 };
 
 struct SessionOptions {
-  std::string executor = "naive";
-  std::string kernels = "onednn";
+  std::string executor = "wavefront";  ///< or naive
+  std::string kernels = "native";
+  std::string dtype = "float32";
   int threads = 1;
   int64_t memory_bytes = int64_t{2} << 30;
 };

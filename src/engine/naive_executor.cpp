@@ -13,43 +13,109 @@ namespace mechsweep {
 
 namespace {
 
-/// An activation of a donor run: prompt, side, layer, site.
-struct DonorKey {
-  int32_t prompt;
-  Side side;
-  int layer;
-  Site site;
-  auto operator<=>(const DonorKey&) const = default;
+using RunKey = std::pair<int32_t, Side>;  ///< an unedited run: prompt and side
+
+/// Activations of donor runs, each [T, width], and attention patterns, each [T, T].
+class DonorValues final : public AttentionObserver {
+ public:
+  explicit DonorValues(const ModelConfig& config) : config_(config) {}
+
+  /// Makes room for what an edit takes.
+  void want(const Edit& edit, RunKey run, int64_t tokens) {
+    if (!edit.takes_from_donor()) return;
+    if (edit.site == Site::pattern) {
+      for (const int32_t head : edit.heads)
+        patterns_.try_emplace({run, edit.layer, head}, tokens * tokens);
+    } else {
+      rows_.try_emplace({run, edit.layer, edit.site}, tokens * site_width(edit.site, config_));
+    }
+    runs_.insert(run);
+  }
+
+  [[nodiscard]] const std::set<RunKey>& runs() const { return runs_; }
+  [[nodiscard]] const float* rows(RunKey run, int layer, Site site) const {
+    return rows_.at({run, layer, site}).data();
+  }
+  [[nodiscard]] const std::vector<float>& pattern(RunKey run, int layer, int head) const {
+    return patterns_.at({run, layer, head});
+  }
+
+  /// Has a run that begins at `first_row` copied into its places.
+  void capture(RunKey run, int64_t first_row, ForwardActions& actions) {
+    for (auto& [key, values] : rows_) {
+      if (key.run != run) continue;
+      const int64_t width = site_width(key.site, config_);
+      for (int64_t t = 0; t * width < static_cast<int64_t>(values.size()); ++t)
+        actions.at(key.layer, key.site).capture(first_row + t, values.data() + t * width);
+    }
+  }
+  /// The runs of the batch that is being computed, by task number.
+  void set_batch(std::vector<RunKey> batch) { batch_ = std::move(batch); }
+
+  void observe(int64_t task, int layer, int head, const float* pattern, int64_t tokens,
+               int64_t row_stride) override {
+    const auto found = patterns_.find({batch_[task], layer, head});
+    if (found == patterns_.end()) return;
+    for (int64_t q = 0; q < tokens; ++q)
+      std::copy_n(pattern + q * row_stride, q + 1, found->second.data() + q * tokens);
+  }
+
+ private:
+  struct RowsKey {
+    RunKey run;
+    int layer;
+    Site site;
+    auto operator<=>(const RowsKey&) const = default;
+  };
+  struct PatternKey {
+    RunKey run;
+    int layer;
+    int head;
+    auto operator<=>(const PatternKey&) const = default;
+  };
+  const ModelConfig& config_;
+  std::set<RunKey> runs_;
+  std::map<RowsKey, std::vector<float>> rows_;
+  std::map<PatternKey, std::vector<float>> patterns_;
+  std::vector<RunKey> batch_;
 };
-using DonorValues = std::map<DonorKey, std::vector<float>>;  ///< each [T, width]
 
-bool all_below(std::span<const int32_t> numbers, int64_t bound) {
-  return std::all_of(numbers.begin(), numbers.end(),
-                     [&](int32_t number) { return number >= 0 && number < bound; });
-}
+/// The donors of one task's edits.
+class TaskDonors final : public DonorSource {
+ public:
+  TaskDonors(const DonorValues& values, int32_t prompt, int64_t tokens, const ModelConfig& config)
+      : values_(values), prompt_(prompt), tokens_(tokens), config_(config) {}
 
-/// Tasks come from our own code: one that points outside its prompt or model is a fault of ours,
-/// and must not become a silent nothing.
-void check_task(std::span<const PromptTokens> prompts, const Task& task,
-                const ModelConfig& config) {
-  const PromptTokens& prompt = prompts[task.prompt];
-  const auto length = static_cast<int64_t>(prompt.side(task.intervention.base).size());
-  ensure(length > 0, "a task runs a side that its prompt does not have");
-  for (const ReadPoint& point : task.reads) {
-    ensure(all_below({&point.position, 1}, length), "a task reads outside its prompt");
-    ensure(all_below(point.tracked, config.vocab_size), "a task tracks an unknown token");
+  [[nodiscard]] const float* row(const Edit& edit, Site site, int32_t position) const override {
+    return values_.rows(donor_of(edit, prompt_), edit.layer, site) +
+           position * site_width(site, config_);
   }
-  for (const Edit& edit : task.intervention.edits) {
-    ensure(edit.layer >= 0 && edit.layer < config.n_layers, "an edit is outside the layers");
-    ensure(all_below(edit.positions, length), "an edit is outside its prompt");
-    ensure(edit.heads.empty() != site_info(edit.site).per_head &&
-               all_below(edit.heads, config.n_heads),
-           "an edit's heads do not fit its site");
-    ensure(edit.operation != Operation::replace ||
-               static_cast<int64_t>(prompt.side(edit.donor).size()) == length,
-           "an edit's donor run is missing or has another length");
+  [[nodiscard]] const float* pattern(const Edit& edit, int head, int32_t query) const override {
+    return values_.pattern(donor_of(edit, prompt_), edit.layer, head).data() + query * tokens_;
   }
-}
+
+ private:
+  const DonorValues& values_;
+  int32_t prompt_;
+  int64_t tokens_;
+  const ModelConfig& config_;
+};
+
+/// Sequences that run together, and what happens to them.
+struct Batch {
+  std::vector<BatchSequence> sequences;
+  ForwardActions actions;
+  int64_t rows = 0;
+
+  explicit Batch(int layers) : actions(layers) {}
+  /// Its number in the batch.
+  int64_t add(std::span<const int32_t> tokens, int64_t task) {
+    const auto index = static_cast<int64_t>(sequences.size());
+    sequences.push_back({.tokens = tokens, .first_row = rows, .task = task, .input = index});
+    rows += static_cast<int64_t>(tokens.size());
+    return index;
+  }
+};
 
 class NaiveExecutor final : public Executor {
  public:
@@ -63,129 +129,148 @@ class NaiveExecutor final : public Executor {
   [[nodiscard]] std::string_view name() const override { return "naive"; }
   [[nodiscard]] const ModelConfig& config() const override { return model_.config(); }
 
-  std::vector<std::vector<Reading>> run(std::span<const PromptTokens> prompts,
-                                        std::span<const Task> tasks,
-                                        AttentionObserver* observer) override {
+  std::vector<TaskResult> run(std::span<const PromptTokens> prompts, std::span<const Task> tasks,
+                              AttentionObserver* observer) override {
     try {
       return run_all(prompts, tasks, observer);
     } catch (const std::bad_alloc&) {
       fail(ErrorKind::resource, "not enough memory for {} rows of activations; lower memory_gib",
            max_rows_);
-    } catch (const c10::Error& error) {
-      fail(ErrorKind::resource, "the tensor library failed: {}", error.what_without_backtrace());
     }
   }
 
  private:
-  std::vector<std::vector<Reading>> run_all(std::span<const PromptTokens> prompts,
-                                            std::span<const Task> tasks,
-                                            AttentionObserver* observer) {
-    for (const Task& task : tasks) check_task(prompts, task, model_.config());
-    const DonorValues donors = run_donors(prompts, tasks);
-    std::vector<std::vector<Reading>> readings(tasks.size());
-    size_t begin = 0;
-    while (begin < tasks.size()) {
-      std::vector<BatchSequence> batch;
-      RowActions actions;
+  /// Final residual rows [T, D] of unedited runs.
+  using FinalRows = std::map<RunKey, std::vector<float>>;
+
+  std::vector<TaskResult> run_all(std::span<const PromptTokens> prompts,
+                                  std::span<const Task> tasks, AttentionObserver* observer) {
+    DonorValues donors(config());
+    FinalRows references;
+    for (const Task& task : tasks) {
+      check_task(prompts, task, config());
+      const auto tokens =
+          static_cast<int64_t>(prompts[task.prompt].side(task.intervention.base).size());
+      for (const Edit& edit : task.intervention.edits)
+        donors.want(edit, donor_of(edit, task.prompt), tokens);
+      for (const ReadPoint& point : task.reads)
+        for (const Side side : point.kl) references[{task.prompt, side}];
+    }
+    run_unedited(prompts, donors, references);
+    std::vector<TaskResult> results(tasks.size());
+    for (size_t begin = 0; begin < tasks.size();) {
+      Batch batch(config().n_layers);
+      std::vector<int64_t> sequence_of;
       size_t end = begin;
-      int64_t rows = 0;
       for (; end < tasks.size(); ++end) {
-        const Task& task = tasks[end];
-        const auto tokens = prompts[task.prompt].side(task.intervention.base);
-        if (end > begin && rows + static_cast<int64_t>(tokens.size()) > max_rows_) break;
-        batch.push_back({tokens, rows, static_cast<int64_t>(end)});
-        for (const Edit& edit : task.intervention.edits)
-          add_edit(edit, task.prompt, rows, donors, actions);
-        rows += static_cast<int64_t>(tokens.size());
+        if (end > begin && batch.rows + rows_of(prompts, tasks[end]) > max_rows_) break;
+        sequence_of.push_back(
+            add_task(prompts, tasks[end], static_cast<int64_t>(end), donors, batch, results[end]));
       }
-      actions.finish();
-      FullForward forward(model_, pool_, batch, actions, observer);
+      batch.actions.finish();
+      FullForward forward(model_, pool_, batch.sequences, batch.actions, observer);
       forward.run();
-      read(forward, batch, tasks, readings);
+      const auto of = [&](size_t task) {
+        return batch.sequences[sequence_of[task - begin]].first_row;
+      };
+      read(forward, tasks, begin, end, of, references, results);
       begin = end;
     }
-    return readings;
+    return results;
   }
 
-  void add_edit(const Edit& edit, int32_t prompt, int64_t first_row, const DonorValues& donors,
-                RowActions& actions) const {
-    const int64_t width = site_width(edit.site, model_.config());
-    const int64_t size = model_.config().head_size;
-    const bool per_head = site_info(edit.site).per_head;
-    const float* donor = nullptr;
-    if (edit.operation == Operation::replace)
-      donor = donors.at({prompt, edit.donor, edit.layer, edit.site}).data();
-    const auto add = [&](int64_t position, int64_t column, int64_t count) {
-      RowAction action{.kind = donor != nullptr ? RowAction::Kind::write : RowAction::Kind::zero,
-                       .row = first_row + position,
-                       .column = column,
-                       .count = count};
-      if (donor != nullptr) action.source = donor + position * width + column;
-      actions.add(edit.layer, edit.site, action);
-    };
-    for (const int32_t position : edit.positions) {
-      if (!per_head) add(position, 0, width);
-      for (const int32_t head : edit.heads) add(position, head * size, size);
-    }
+  static int64_t rows_of(std::span<const PromptTokens> prompts, const Task& task) {
+    const auto tokens =
+        static_cast<int64_t>(prompts[task.prompt].side(task.intervention.base).size());
+    return task.intervention.downstream == Downstream::freeze ? 2 * tokens : tokens;
   }
 
-  /// Runs every donor once for all activations that the tasks take from it.
-  DonorValues run_donors(std::span<const PromptTokens> prompts, std::span<const Task> tasks) const {
-    DonorValues values;
-    std::set<std::pair<int32_t, Side>> runs;
-    for (const Task& task : tasks)
-      for (const Edit& edit : task.intervention.edits)
-        if (edit.operation == Operation::replace) {
-          const DonorKey key{task.prompt, edit.donor, edit.layer, edit.site};
-          const auto tokens = prompts[task.prompt].side(edit.donor);
-          values.try_emplace(key, tokens.size() * site_width(edit.site, model_.config()));
-          runs.emplace(task.prompt, edit.donor);
-        }
+  /// Runs every donor and reference once, for all that the tasks take from it.
+  void run_unedited(std::span<const PromptTokens> prompts, DonorValues& donors,
+                    FinalRows& references) const {
+    std::set<RunKey> runs = donors.runs();
+    for (const auto& [run, rows] : references) runs.insert(run);
     for (auto run = runs.begin(); run != runs.end();) {
-      std::vector<BatchSequence> batch;
-      RowActions actions;
-      int64_t rows = 0;
+      Batch batch(config().n_layers);
+      std::vector<RunKey> keys;
       for (; run != runs.end(); ++run) {
         const auto tokens = prompts[run->first].side(run->second);
-        if (rows > 0 && rows + static_cast<int64_t>(tokens.size()) > max_rows_) break;
-        batch.push_back({tokens, rows, 0});
-        add_captures(run->first, run->second, rows, values, actions);
-        rows += static_cast<int64_t>(tokens.size());
+        if (!keys.empty() && batch.rows + static_cast<int64_t>(tokens.size()) > max_rows_) break;
+        donors.capture(*run, batch.rows, batch.actions);
+        batch.add(tokens, static_cast<int64_t>(keys.size()));
+        keys.push_back(*run);
       }
-      actions.finish();
-      FullForward(model_, pool_, batch, actions, nullptr).run();
-    }
-    return values;
-  }
-
-  void add_captures(int32_t prompt, Side side, int64_t first_row, DonorValues& values,
-                    RowActions& actions) const {
-    for (auto& [key, buffer] : values) {
-      if (key.prompt != prompt || key.side != side) continue;
-      const int64_t width = site_width(key.site, model_.config());
-      for (int64_t t = 0; t * width < static_cast<int64_t>(buffer.size()); ++t)
-        actions.add(key.layer, key.site,
-                    {.kind = RowAction::Kind::capture,
-                     .row = first_row + t,
-                     .column = 0,
-                     .count = width,
-                     .destination = buffer.data() + t * width});
+      batch.actions.finish();
+      donors.set_batch(keys);
+      FullForward forward(model_, pool_, batch.sequences, batch.actions, &donors);
+      forward.run();
+      for (size_t i = 0; i < keys.size(); ++i) {
+        const auto found = references.find(keys[i]);
+        if (found == references.end()) continue;
+        const BatchSequence& sequence = batch.sequences[i];
+        const float* first = forward.resid_row(sequence.first_row);
+        found->second.assign(
+            first, first + static_cast<int64_t>(sequence.tokens.size()) * config().d_model);
+      }
     }
   }
 
-  void read(const FullForward& forward, std::span<const BatchSequence> batch,
-            std::span<const Task> tasks, std::vector<std::vector<Reading>>& readings) const {
+  /// Adds a task's sequence with all that happens to it; gives its number in the batch.
+  int64_t add_task(std::span<const PromptTokens> prompts, const Task& task, int64_t number,
+                   const DonorValues& donors, Batch& batch, TaskResult& result) const {
+    const auto tokens = prompts[task.prompt].side(task.intervention.base);
+    const auto length = static_cast<int64_t>(tokens.size());
+    const bool frozen = task.intervention.downstream == Downstream::freeze;
+    const int64_t base = frozen ? batch.add(tokens, -1) : -1;
+    const int64_t index = batch.add(tokens, number);
+    if (frozen) batch.sequences[index].input = base;
+    const int64_t first_row = batch.sequences[index].first_row;
+    const TaskDonors source(donors, task.prompt, length, config());
+    for (const Edit* edit : in_compute_order(task.intervention)) {
+      if (edits_attention(*edit)) {
+        for (const int32_t query : queries_of(*edit))
+          for (const int32_t head : edit->heads)
+            change_attention(model_, *edit, source, query, head,
+                             batch.actions.attention[edit->layer].at(first_row + query, head));
+        continue;
+      }
+      for (const int32_t position : edit->positions)
+        batch.actions.at(edit->layer, edit->site)
+            .edit(first_row + position,
+                  {.edit = edit,
+                   .donor =
+                       edit->takes_from_donor() ? source.row(*edit, edit->site, position) : nullptr,
+                   .from_end = length - 1 - position});
+    }
+    for (const ActivationPoint& point : task.activations) {
+      result.activations.emplace_back(site_width(point.site, config()));
+      batch.actions.at(point.layer, point.site)
+          .capture(first_row + point.position, result.activations.back().data());
+    }
+    return index;
+  }
+
+  template <typename FirstRow>
+  void read(const FullForward& forward, std::span<const Task> tasks, size_t begin, size_t end,
+            const FirstRow& first_row, const FinalRows& references,
+            std::vector<TaskResult>& results) const {
     std::vector<UnembedRow> rows;
-    for (const BatchSequence& sequence : batch)
-      for (const ReadPoint& point : tasks[sequence.task].reads)
-        rows.push_back({forward.resid_row(sequence.first_row + point.position), point.tracked});
-    if (rows.empty()) return;
-    std::vector<Reading> all = unembed(model_, pool_, rows);
-    auto next = all.begin();
-    for (const BatchSequence& sequence : batch) {
-      const auto count = static_cast<std::ptrdiff_t>(tasks[sequence.task].reads.size());
-      readings[sequence.task].assign(std::make_move_iterator(next),
-                                     std::make_move_iterator(next + count));
+    for (size_t i = begin; i < end; ++i)
+      for (const ReadPoint& point : tasks[i].reads) {
+        UnembedRow row{.resid = forward.resid_row(first_row(i) + point.position),
+                       .point = &point,
+                       .references = {}};
+        for (const Side side : point.kl)
+          row.references.push_back(references.at({tasks[i].prompt, side}).data() +
+                                   int64_t{point.position} * config().d_model);
+        rows.push_back(std::move(row));
+      }
+    std::vector<Reading> readings = unembed(model_, pool_, rows);
+    auto next = readings.begin();
+    for (size_t i = begin; i < end; ++i) {
+      const auto count = static_cast<std::ptrdiff_t>(tasks[i].reads.size());
+      results[i].readings.assign(std::make_move_iterator(next),
+                                 std::make_move_iterator(next + count));
       next += count;
     }
   }

@@ -1,5 +1,6 @@
 #include "engine/site.h"
 
+#include <algorithm>
 #include <array>
 
 #include "core/error.h"
@@ -8,31 +9,72 @@ namespace mechsweep {
 
 std::span<const SiteInfo> site_table() {
   static constexpr std::array<SiteInfo, kSiteCount> kTable = {{
-      {Site::resid_pre, "resid_pre", false, "the residual stream entering a layer",
+      {Site::resid_pre, "resid_pre", SiteHeads::none, "the residual stream entering a layer",
        "blocks.{layer}.hook_resid_pre"},
-      {Site::z, "z", true, "a query head's weighted values, before the output projection",
+      {Site::q, "q", SiteHeads::query,
+       "a query head's query, after bias and norm, before the rotary embedding",
+       "blocks.{layer}.attn.hook_q"},
+      {Site::k, "k", SiteHeads::key_value,
+       "a key/value head's key, after bias and norm, before the rotary embedding",
+       "blocks.{layer}.attn.hook_k"},
+      {Site::v, "v", SiteHeads::key_value, "a key/value head's value",
+       "blocks.{layer}.attn.hook_v"},
+      {Site::pattern, "pattern", SiteHeads::query, "a query head's attention probabilities",
+       "blocks.{layer}.attn.hook_pattern"},
+      {Site::z, "z", SiteHeads::query,
+       "a query head's weighted values, before the output projection",
        "blocks.{layer}.attn.hook_z"},
-      {Site::attn_out, "attn_out", false, "what attention adds to the residual stream",
+      {Site::attn_out, "attn_out", SiteHeads::none, "what attention adds to the residual stream",
        "blocks.{layer}.hook_attn_out"},
-      {Site::resid_mid, "resid_mid", false, "the residual stream after attention",
+      {Site::resid_mid, "resid_mid", SiteHeads::none, "the residual stream after attention",
        "blocks.{layer}.hook_resid_mid"},
-      {Site::mlp_out, "mlp_out", false, "what the MLP adds to the residual stream",
+      {Site::mlp_in, "mlp_in", SiteHeads::none,
+       "the residual stream as the MLP reads it (the stream itself is left alone)",
+       "blocks.{layer}.hook_mlp_in"},
+      {Site::mlp_norm, "mlp_norm", SiteHeads::none, "the same, normalised",
+       "blocks.{layer}.ln2.hook_normalized"},
+      {Site::mlp_hidden, "mlp_hidden", SiteHeads::none,
+       "the MLP's hidden units: act(gate) * up, or the activation", "blocks.{layer}.mlp.hook_post"},
+      {Site::mlp_out, "mlp_out", SiteHeads::none, "what the MLP adds to the residual stream",
        "blocks.{layer}.hook_mlp_out"},
-      {Site::resid_post, "resid_post", false, "the residual stream leaving a layer",
+      {Site::resid_post, "resid_post", SiteHeads::none, "the residual stream leaving a layer",
        "blocks.{layer}.hook_resid_post"},
   }};
   return kTable;
 }
 
 const SiteInfo& site_info(Site site) {
-  for (const auto& info : site_table())
-    if (info.site == site) return info;
-  ensure(false, "a site is missing from the table");
-  return site_table().front();
+  const SiteInfo& info = site_table()[static_cast<size_t>(site)];
+  ensure(info.site == site, "the table of sites is out of order");
+  return info;
+}
+
+std::optional<Site> find_site(std::string_view name) {
+  for (const SiteInfo& info : site_table())
+    if (info.name == name) return info.site;
+  return std::nullopt;
+}
+
+int site_head_count(Site site, const ModelConfig& config) {
+  switch (site_info(site).heads) {
+    case SiteHeads::none:
+      return 0;
+    case SiteHeads::query:
+      return config.n_heads;
+    case SiteHeads::key_value:
+      return config.n_kv_heads;
+  }
+  return 0;
+}
+
+int64_t site_part_width(Site site, const ModelConfig& config) {
+  if (site == Site::pattern) return 0;
+  if (site_info(site).heads != SiteHeads::none) return config.head_size;
+  return site == Site::mlp_hidden ? config.d_mlp : config.d_model;
 }
 
 int64_t site_width(Site site, const ModelConfig& config) {
-  return site == Site::z ? int64_t{config.n_heads} * config.head_size : config.d_model;
+  return site_part_width(site, config) * std::max(1, site_head_count(site, config));
 }
 
 }  // namespace mechsweep

@@ -1,29 +1,55 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "model/model_config.h"
 
 namespace mechsweep {
 
-/// A named activation (docs/user-guide.md, "Sites").
-enum class Site { resid_pre, resid_mid, resid_post, z, attn_out, mlp_out };
-inline constexpr int kSiteCount = 6;
+/// A named activation (docs/user-guide.md, "Sites"), in the order in which a layer computes them:
+/// where several edits meet, they act in this order.
+enum class Site {
+  resid_pre,
+  q,
+  k,
+  v,
+  pattern,
+  z,
+  attn_out,
+  resid_mid,
+  mlp_in,
+  mlp_norm,
+  mlp_hidden,
+  mlp_out,
+  resid_post
+};
+inline constexpr int kSiteCount = 13;
+
+/// Whether an activation is one vector a position, or one for each head.
+enum class SiteHeads { none, query, key_value };
 
 struct SiteInfo {
   Site site;
   std::string_view name;
-  bool per_head;
+  SiteHeads heads;
   std::string_view summary;
   std::string_view transformer_lens_hook;  ///< "{layer}" stands for the layer's number
 };
 
-/// Every site there is, in the order in which a layer computes them; the only list.
+/// Every site there is, in the order of Site; the only list.
 std::span<const SiteInfo> site_table();
 const SiteInfo& site_info(Site site);
-/// Width of a site's activation at one position: H E for z, D for the others.
+std::optional<Site> find_site(std::string_view name);
+
+/// Heads that a site has: H, K, or 0 where it has none.
+int site_head_count(Site site, const ModelConfig& config);
+/// Numbers of one head (of the whole site where it has none): E, D or F. For pattern 0: a row of it
+/// is as long as the prompt.
+int64_t site_part_width(Site site, const ModelConfig& config);
+/// Numbers of the whole site at one position: part width times heads. Not for pattern.
 int64_t site_width(Site site, const ModelConfig& config);
 
 }  // namespace mechsweep

@@ -40,19 +40,30 @@ class RandomTensors final : public TensorSource {
 }  // namespace
 
 Checkpoint synthetic_checkpoint(int layers) {
+  return synthetic_checkpoint({.n_heads = 9,
+                               .n_kv_heads = 3,
+                               .head_size = 64,
+                               .d_model = 576,
+                               .d_mlp = 1536,
+                               .vocab_size = 4500},
+                              layers);
+}
+
+Checkpoint synthetic_checkpoint(const ModelConfig& like, int layers) {
   Checkpoint checkpoint;
-  checkpoint.path = "the self-test's model";
+  checkpoint.path = "a synthetic model";
   checkpoint.format = "none";
   checkpoint.config = {.architecture = "llama",
                        .n_layers = layers,
-                       .n_heads = 9,
-                       .n_kv_heads = 3,
-                       .head_size = 64,
-                       .d_model = 576,
-                       .d_mlp = 1536,
-                       .vocab_size = 4500,
-                       .max_positions = 512,
-                       .rope = {.theta = 1e5, .dimensions = 64},
+                       .n_heads = like.n_heads,
+                       .n_kv_heads = like.n_kv_heads,
+                       .head_size = like.head_size,
+                       .d_model = like.d_model,
+                       .d_mlp = like.d_mlp,
+                       .vocab_size = like.vocab_size,
+                       .max_positions = 4096,
+                       .gated_mlp = like.gated_mlp,
+                       .rope = {.theta = 1e5, .dimensions = like.head_size / 2 * 2},
                        .attention_scale = 0.125,
                        .tied_embeddings = true};
   checkpoint.config.check();
@@ -68,7 +79,7 @@ Checkpoint synthetic_checkpoint(int layers) {
                               .v = named("v"),
                               .o = named("o"),
                               .mlp_norm = named("mlp_norm"),
-                              .gate = named("gate"),
+                              .gate = like.gated_mlp ? named("gate") : TensorRef{},
                               .up = named("up"),
                               .down = named("down")});
   }

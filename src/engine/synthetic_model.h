@@ -8,4 +8,7 @@ namespace mechsweep {
 /// few layers and a small vocabulary. The same numbers on every machine.
 Checkpoint synthetic_checkpoint(int layers);
 
+/// The same with the widths of another model: heads, sizes, gate; norms and positions as Llama's.
+Checkpoint synthetic_checkpoint(const ModelConfig& like, int layers);
+
 }  // namespace mechsweep

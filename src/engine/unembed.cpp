@@ -1,118 +1,140 @@
 #include "engine/unembed.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
+#include <map>
 
-#include <ATen/core/grad_mode.h>
-
-#include "core/error.h"
-#include "model/vector_math.h"
+#include "engine/logit_sums.h"
 
 namespace mechsweep {
 
 namespace {
 
-/// The logits of one tile, reduced.
-struct TileSummary {
-  float largest = -std::numeric_limits<float>::infinity();
-  int32_t argmax = -1;
-  double exp_sum = 0.0;  ///< of exp(logit - largest)
-  double sum = 0.0;
-};
-
-MECHSWEEP_MULTIVERSION
-double sum_of_exp(const float* values, int64_t count, float largest) {
-  // fp32 exponentials, added in fp64 sixteen at a time: the order depends on the index only.
-  double total = 0.0;
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    total += static_cast<double>(sum_lanes(exp_nonpositive(load(values + i) - largest)));
-  if (i < count) {
-    float tail[kLanes];
-    std::fill_n(tail, kLanes, -std::numeric_limits<float>::infinity());
-    std::copy(values + i, values + count, tail);
-    total += static_cast<double>(sum_lanes(exp_nonpositive(load(tail) - largest)));
-  }
-  return total;
+bool needs_all_logits(const ReadPoint& point) {
+  return point.rank || point.top_k > 0 || !point.kl.empty() || point.full_logits;
 }
 
-TileSummary summarise(const float* logits, int64_t count, int64_t first_token) {
-  TileSummary summary;
-  const float* best = std::max_element(logits, logits + count);
-  summary.largest = *best;
-  summary.argmax = static_cast<int32_t>(first_token + (best - logits));
-  for (int64_t i = 0; i < count; ++i) summary.sum += static_cast<double>(logits[i]);
-  summary.exp_sum = sum_of_exp(logits, count, summary.largest);
-  return summary;
-}
-
-/// Joins the tiles of one row, in the order of the vocabulary.
-void combine(std::span<const TileSummary> tiles, int64_t vocab, Reading& reading) {
-  float largest = -std::numeric_limits<float>::infinity();
-  double sum = 0.0;
-  for (const auto& tile : tiles) {
-    if (tile.largest > largest || reading.top1 < 0) {
-      largest = tile.largest;
-      reading.top1 = tile.argmax;
+/// Some rows together: those that were asked for, then the distinct references of these.
+class UnembedBlock {
+ public:
+  UnembedBlock(const Model& model, ThreadPool& pool, std::span<const UnembedRow> rows,
+               std::span<Reading> readings)
+      : model_(model), pool_(pool), rows_(rows), readings_(readings) {
+    const auto hold = [this] { return held_++; };
+    for (const UnembedRow& row : rows) {
+      resids_.push_back(row.resid);
+      held_place_.push_back(needs_all_logits(*row.point) ? hold() : -1);
     }
-    sum += tile.sum;
+    for (const UnembedRow& row : rows)
+      for (const float* reference : row.references)
+        if (places_.try_emplace(reference, held_).second) {
+          resids_.push_back(reference);
+          held_place_.push_back(hold());
+        }
+    vocab_ = model.config().vocab_size;
+    tiles_ = model.vocab_tiles();
+    panels_ = (static_cast<int64_t>(resids_.size()) + kPanelRows - 1) / kPanelRows;
+    logits_.resize(held_ * vocab_);
+    sums_.resize(rows.size() * tiles_);
   }
-  double exp_sum = 0.0;
-  for (const auto& tile : tiles)
-    exp_sum +=
-        tile.exp_sum * std::exp(static_cast<double>(tile.largest) - static_cast<double>(largest));
-  reading.logit_mean = sum / static_cast<double>(vocab);
-  reading.logsumexp = static_cast<double>(largest) + std::log(exp_sum);
-}
 
-at::Tensor gather_panel(const Model& model, std::span<const UnembedRow> rows) {
-  const int64_t width = model.config().d_model;
-  at::Tensor panel = at::zeros({kPanelRows, width}, at::kFloat);
-  float* data = panel.mutable_data_ptr<float>();
-  for (size_t i = 0; i < rows.size(); ++i)
-    std::memcpy(data + static_cast<int64_t>(i) * width, rows[i].resid, width * sizeof(float));
-  return model.final_norm(panel);
-}
+  void run() {
+    for (size_t r = 0; r < rows_.size(); ++r)
+      readings_[r].tracked_logits.resize(rows_[r].point->tracked.size());
+    const int64_t width = model_.config().d_model;
+    std::vector<float> normalised(resids_.size() * width);
+    const auto row_at = [&](int64_t row) { return normalised.data() + row * width; };
+    pool_.parallel_for(panels_, [&](int64_t panel) {
+      const int64_t first = panel * kPanelRows;
+      model_.final_norm(Rows(resids_).subspan(first, rows_in(panel)), row_at(first));
+    });
+    pool_.parallel_for(panels_ * tiles_, [&](int64_t job) {
+      // Tile by tile: panels that share a tile of the weights follow one another.
+      const int64_t first = job % panels_ * kPanelRows;
+      const int64_t tile = job / panels_;
+      const int64_t count = model_.tile_size(tile);
+      std::vector<const float*> rows;
+      for (int64_t i = 0; i < rows_in(job % panels_); ++i) rows.push_back(row_at(first + i));
+      static thread_local std::vector<float> logits;
+      logits.resize(kPanelRows * Model::kVocabTile);
+      model_.logits(tile, rows, logits.data());
+      for (size_t i = 0; i < rows.size(); ++i)
+        take(first + static_cast<int64_t>(i), tile, logits.data() + static_cast<int64_t>(i) * count,
+             count);
+    });
+    pool_.parallel_for(static_cast<int64_t>(rows_.size()), [this](int64_t row) { finish(row); });
+  }
+
+ private:
+  [[nodiscard]] int64_t rows_in(int64_t panel) const {
+    return std::min(kPanelRows, static_cast<int64_t>(resids_.size()) - panel * kPanelRows);
+  }
+
+  void take(int64_t row, int64_t tile, const float* logits, int64_t count) {
+    const int64_t first_token = tile * Model::kVocabTile;
+    if (held_place_[row] >= 0)
+      std::memcpy(logits_.data() + held_place_[row] * vocab_ + first_token, logits,
+                  count * sizeof(float));
+    if (row >= static_cast<int64_t>(rows_.size())) return;
+    sums_[row * tiles_ + tile] = sum_logits(logits, count, first_token);
+    const auto& tracked = rows_[row].point->tracked;
+    for (size_t t = 0; t < tracked.size(); ++t) {
+      const int64_t token = tracked[t] - first_token;
+      if (token >= 0 && token < count) readings_[row].tracked_logits[t] = logits[token];
+    }
+  }
+
+  void finish(int64_t row) {
+    Reading& reading = readings_[row];
+    const ReadPoint& point = *rows_[row].point;
+    const VocabularySums joined =
+        join_logits({sums_.data() + row * tiles_, static_cast<size_t>(tiles_)}, vocab_);
+    reading.logsumexp = joined.logsumexp;
+    reading.logit_mean = joined.mean;
+    reading.top1 = joined.argmax;
+    if (held_place_[row] < 0) return;
+    const float* logits = logits_.data() + held_place_[row] * vocab_;
+    if (point.rank) reading.answer_rank = count_larger(logits, vocab_, reading.tracked_logits[0]);
+    if (point.top_k > 0) reading.top = largest_logits(logits, vocab_, point.top_k);
+    for (const float* reference : rows_[row].references)
+      reading.kl.push_back(
+          kl_divergence(logits_.data() + places_.at(reference) * vocab_, logits, vocab_));
+    if (point.full_logits) reading.logits.assign(logits, logits + vocab_);
+  }
+
+  const Model& model_;
+  ThreadPool& pool_;
+  std::span<const UnembedRow> rows_;
+  std::span<Reading> readings_;
+  int64_t vocab_ = 0;
+  int64_t tiles_ = 0;
+  int64_t panels_ = 0;
+  int64_t held_ = 0;
+  std::vector<const float*> resids_;
+  std::vector<int64_t> held_place_;         ///< by row: place among the held logits, or -1
+  std::map<const float*, int64_t> places_;  ///< of references among the held logits
+  std::vector<float> logits_;               ///< [held, V]
+  std::vector<LogitSums> sums_;             ///< [rows, tiles]
+};
 
 }  // namespace
 
 std::vector<Reading> unembed(const Model& model, ThreadPool& pool,
                              std::span<const UnembedRow> rows) {
-  const auto n = static_cast<int64_t>(rows.size());
-  const int64_t vocab = model.config().vocab_size;
-  const int64_t tiles = model.vocab_tiles();
-  const int64_t panels = (n + kPanelRows - 1) / kPanelRows;
   std::vector<Reading> readings(rows.size());
-  for (size_t i = 0; i < rows.size(); ++i)
-    readings[i].tracked_logits.resize(rows[i].tracked.size());
-  std::vector<at::Tensor> normalised(panels);
-  pool.parallel_for(panels, [&](int64_t panel) {
-    const at::NoGradGuard no_grad;
-    const int64_t begin = panel * kPanelRows;
-    normalised[panel] = gather_panel(model, rows.subspan(begin, std::min(kPanelRows, n - begin)));
-  });
-  std::vector<TileSummary> summaries(n * tiles);
-  pool.parallel_for(panels * tiles, [&](int64_t job) {
-    const at::NoGradGuard no_grad;
-    const int64_t panel = job / tiles;
-    const int64_t tile = job % tiles;
-    const int64_t first_token = tile * Model::kVocabTile;
-    const at::Tensor logits = model.logits(tile, normalised[panel]);
-    const int64_t count = logits.size(1);
-    const float* data = logits.const_data_ptr<float>();
-    for (int64_t r = panel * kPanelRows; r < std::min(n, (panel + 1) * kPanelRows); ++r) {
-      const float* row = data + (r - panel * kPanelRows) * count;
-      summaries[r * tiles + tile] = summarise(row, count, first_token);
-      for (size_t t = 0; t < rows[r].tracked.size(); ++t) {
-        const int64_t token = rows[r].tracked[t] - first_token;
-        if (token >= 0 && token < count) readings[r].tracked_logits[t] = row[token];
-      }
+  const int64_t row_bytes = int64_t{4} * model.config().vocab_size;
+  for (size_t begin = 0; begin < rows.size();) {
+    size_t end = begin;
+    for (int64_t bytes = 0; end < rows.size(); ++end) {
+      if (needs_all_logits(*rows[end].point))
+        bytes += row_bytes * static_cast<int64_t>(1 + rows[end].references.size());
+      if (end > begin && bytes > kHeldLogitBytes) break;
     }
-  });
-  for (int64_t r = 0; r < n; ++r)
-    combine({summaries.data() + r * tiles, static_cast<size_t>(tiles)}, vocab, readings[r]);
+    UnembedBlock(model, pool, rows.subspan(begin, end - begin),
+                 std::span(readings).subspan(begin, end - begin))
+        .run();
+    begin = end;
+  }
   return readings;
 }
 

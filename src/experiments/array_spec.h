@@ -49,6 +49,9 @@ struct ArrayBlock {
 /// What computing one unit gives: a block for every array of its stage, in the arrays' order.
 struct UnitResult {
   std::vector<ArrayBlock> blocks;
+  /// Numbers that were computed and came out as NaN or infinite. Places that do not apply (past a
+  /// prompt's end) are NaN as well, and do not count.
+  int64_t non_finite = 0;
 };
 
 /// An array as it was stored, widened to double (i32 becomes whole numbers), row-major.

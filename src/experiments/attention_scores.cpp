@@ -1,6 +1,7 @@
 #include "experiments/attention_scores.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/error.h"
@@ -53,6 +54,19 @@ class ScoreObserver final : public AttentionObserver {
     for (size_t s = 0; s < scores.size(); ++s)
       values_[index(task, static_cast<int64_t>(s), layer, head)] =
           score_of(scores[s], pattern, row_stride);
+  }
+
+  /// Scores that have queries and are no number all the same.
+  [[nodiscard]] int64_t non_finite() const {
+    int64_t count = 0;
+    for (size_t i = 0; i < values_.size(); ++i) {
+      const size_t of_prompt = i / (layers_ * heads_);
+      const size_t scores = keys_.front().size();
+      if (!std::isfinite(values_[i]) &&
+          !keys_[of_prompt / scores][of_prompt % scores].queries.empty())
+        ++count;
+    }
+    return count;
   }
 
   [[nodiscard]] double value(int64_t prompt, int64_t score, int layer, int head) const {
@@ -156,7 +170,9 @@ class AttentionScoresRun final : public Run {
     }
     ScoreObserver observer(keys, *context_.model);
     (void)executor.run(tokens, tasks, &observer);
-    return blocks_of(observer, prompts.size());
+    UnitResult result = blocks_of(observer, prompts.size());
+    result.non_finite = observer.non_finite();
+    return result;
   }
 
  private:
@@ -232,7 +248,7 @@ class AttentionScores final : public Experiment {
                                                                     : Occurrence::latest;
   }
 
-  [[nodiscard]] Json parameters() const override {
+  [[nodiscard]] Json parameters(const std::string& /*config_folder*/) const override {
     return {{"scores", parameters_.scores}, {"occurrence", parameters_.occurrence_name}};
   }
 

@@ -11,6 +11,11 @@ EditGrid::EditGrid(HeadGrid heads, PositionSelection positions, const PromptSet&
   }
 }
 
+std::vector<int32_t> EditGrid::positions(const Prompt& prompt) const {
+  const PositionSelection all;
+  return (positions_.kind == PositionSelection::Kind::each ? all : positions_).resolve(prompt);
+}
+
 std::optional<std::vector<Edit>> EditGrid::edits(const Prompt& prompt,
                                                  std::span<const int64_t> place,
                                                  const Edit& edit) const {

@@ -20,9 +20,13 @@ class EditGrid {
   EditGrid(HeadGrid heads, PositionSelection positions, const PromptSet& prompts);
 
   [[nodiscard]] const std::vector<Axis>& axes() const { return axes_; }
+  /// The layers of all places, ascending.
+  [[nodiscard]] std::vector<int> layers() const { return heads_.layers(); }
+  /// The positions that edits of a prompt touch, over all places, ascending.
+  [[nodiscard]] std::vector<int32_t> positions(const Prompt& prompt) const;
 
-  /// `edit` with layer, heads and positions filled in, once for every layer of the place; nothing
-  /// where the place lies past the prompt's end.
+  /// `edit` with layer, heads and positions filled in, once for every layer of the place (indices
+  /// of further axes may follow); nothing where the place lies past the prompt's end.
   [[nodiscard]] std::optional<std::vector<Edit>> edits(const Prompt& prompt,
                                                        std::span<const int64_t> place,
                                                        const Edit& edit) const;

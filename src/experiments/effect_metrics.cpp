@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "core/error.h"
-#include "experiments/effect_run.h"
+#include "experiments/stored_readings.h"
 
 namespace mechsweep {
 
@@ -16,121 +16,94 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 /// Below this difference between donor and base a prompt's own recovery is noise over noise.
 constexpr double kSmallestDenominator = 0.1;
 
-/// Readings of one group of arrays, targets as the last axis.
-struct Readings {
-  std::vector<Axis> axes;  ///< after the prompt, the target axis (if any) included
-  int64_t cells = 0;       ///< values per prompt
-  int64_t tracked = 0;
-  const StoredArray* loss = nullptr;
-  const StoredArray* logit = nullptr;
-  const StoredArray* top1 = nullptr;
-
-  [[nodiscard]] double margin(int64_t i) const {
-    const double* logits = logit->values.data() + i * tracked;
-    double best_wrong = kNaN;
-    for (int64_t t = 1; t < tracked; ++t)
-      if (std::isnan(best_wrong) || logits[t] > best_wrong) best_wrong = logits[t];
-    return logits[0] - best_wrong;
-  }
-  /// -log softmax of the answer, over the tracked tokens only.
-  [[nodiscard]] double loss_among_tracked(int64_t i) const {
-    const double* logits = logit->values.data() + i * tracked;
-    double sum = 0.0;
-    for (int64_t t = 0; t < tracked; ++t)
-      if (!std::isnan(logits[t])) sum += std::exp(logits[t] - logits[0]);
-    return std::log(sum);
-  }
-};
-
-const StoredArray& require(const StoredRun& run, const std::string& name) {
-  const StoredArray* array = run.find(name);
-  if (array == nullptr)
-    fail(ErrorKind::input, "run '{}' has no dataset '{}': the file is damaged", run.id, name);
-  return *array;
-}
-
-Readings readings_of(const StoredRun& run, const std::string& prefix) {
-  Readings readings;
-  readings.loss = &require(run, prefix + "loss");
-  readings.logit = &require(run, prefix + "logit");
-  readings.top1 = &require(run, prefix + "top1");
-  if (readings.loss->axes.empty() || readings.logit->axes.empty())
-    fail(ErrorKind::input, "run '{}': a dataset has no axes: the file is damaged", run.id);
-  readings.axes.assign(readings.loss->axes.begin() + 1, readings.loss->axes.end());
-  readings.tracked = readings.logit->axes.back().size;
-  readings.cells = 1;
-  for (const Axis& axis : readings.axes) readings.cells *= axis.size;
-  const size_t places = run.templates.size() * readings.cells;
-  if (readings.loss->values.size() != places || readings.top1->values.size() != places ||
-      readings.logit->values.size() != places * readings.tracked)
-    fail(ErrorKind::input,
-         "run '{}': the sizes of its '{}' datasets do not go together: the file is "
-         "damaged",
-         run.id, prefix + "loss");
-  return readings;
-}
-
-/// The base readings of [prompt, target] that go with others of the same run.
-void check_same_targets(const StoredRun& run, const Readings& base, const Readings& other) {
-  if (base.cells == 0 || other.cells % base.cells != 0)
-    fail(ErrorKind::input,
-         "run '{}': base run and other runs have different targets: the file is "
-         "damaged",
-         run.id);
+bool never(int64_t /*prompt*/, int64_t /*cell*/) {
+  return false;
 }
 
 /// Builds the metrics of one group of readings.
 class MetricMaker {
  public:
-  MetricMaker(const StoredRun& run, std::vector<Metric>& metrics)
-      : prompts_(static_cast<int64_t>(run.templates.size())), metrics_(metrics) {}
+  MetricMaker(const StoredRun& run, const Applicability& applicability,
+              std::vector<Metric>& metrics)
+      : prompts_(static_cast<int64_t>(run.templates.size())),
+        applicability_(applicability),
+        metrics_(metrics) {}
 
-  /// `value(prompt, cell)`.
-  template <typename Value>
+  /// `value(prompt, cell)`, `broken(prompt, cell)`.
+  template <typename Value, typename Broken>
   Metric& add(const std::string& name, const std::string& long_name, const std::string& units,
-              const Readings& readings, Value value) {
+              const StoredReadings& readings, Value value, Broken broken) {
     Metric metric{.name = name, .long_name = long_name, .units = units, .axes = readings.axes};
     metric.values.reserve(prompts_ * readings.cells);
+    metric.broken.reserve(prompts_ * readings.cells);
     for (int64_t p = 0; p < prompts_; ++p)
-      for (int64_t c = 0; c < readings.cells; ++c) metric.values.push_back(value(p, c));
+      for (int64_t c = 0; c < readings.cells; ++c) {
+        metric.values.push_back(value(p, c));
+        metric.broken.push_back(broken(p, c) ? 1 : 0);
+      }
     metrics_.push_back(std::move(metric));
     return metrics_.back();
   }
 
   /// The readings themselves; `summarised` ones get means, all are exported.
-  void add_group(const std::string& prefix, const std::string& of, const Readings& r,
+  void add_group(const std::string& prefix, const std::string& of, const StoredReadings& r,
                  bool has_margin, bool summarised) {
     const auto flat = [&r](int64_t p, int64_t c) { return p * r.cells + c; };
     const auto plain = [&](Metric& metric, bool with_mean) {
       metric.headline = false;
       metric.summarised = with_mean;
     };
-    plain(add(prefix + "loss", "loss on the answer" + of, "nats", r,
-              [&](int64_t p, int64_t c) { return r.loss->values[flat(p, c)]; }),
+    const auto bad_loss = [&](int64_t p, int64_t c) { return applicability_.broken_loss(r, p, c); };
+    const auto token_or_nan = [&](const StoredArray* array) {
+      return [&, array](int64_t p, int64_t c) {
+        const int64_t i = flat(p, c);
+        return std::isnan(r.loss->values[i]) ? kNaN : array->values[i];
+      };
+    };
+    plain(add(
+              prefix + "loss", "loss on the answer" + of, "nats", r,
+              [&](int64_t p, int64_t c) { return r.loss->values[flat(p, c)]; }, bad_loss),
           true);
     if (has_margin)
-      plain(add(prefix + "margin", "answer logit minus largest wrong logit" + of, "logits", r,
-                [&](int64_t p, int64_t c) { return r.margin(flat(p, c)); }),
+      plain(add(
+                prefix + "margin", "answer logit minus largest wrong logit" + of, "logits", r,
+                [&](int64_t p, int64_t c) { return r.margin(flat(p, c)); },
+                [&](int64_t p, int64_t c) { return applicability_.broken_margin(r, p, c); }),
             true);
     plain(add(prefix + "top1", "token with the largest logit" + of, "token id", r,
-              [&](int64_t p, int64_t c) {
-                const int64_t i = flat(p, c);
-                return std::isnan(r.loss->values[i]) ? kNaN : r.top1->values[i];
-              }),
+              token_or_nan(r.top1), never),
           false);
+    if (r.answer_rank != nullptr)
+      plain(add(prefix + "answer_rank", "tokens with a larger logit than the answer" + of, "1", r,
+                token_or_nan(r.answer_rank), never),
+            true);
+    if (r.kl_base != nullptr) plain(add_kl(prefix + "kl_base", "base", r, *r.kl_base), true);
+    if (r.kl_donor != nullptr) plain(add_kl(prefix + "kl_donor", "donor", r, *r.kl_donor), true);
     for (int64_t t = 0; t < r.tracked; ++t)
       plain(
-          add(fmt::format("{}logit_{}", prefix, t),
+          add(
+              fmt::format("{}logit_{}", prefix, t),
               (t == 0 ? std::string("logit of the answer")
                       : fmt::format("logit of wrong token {}", t)) +
                   of,
               "logits", r,
-              [&, t](int64_t p, int64_t c) { return r.logit->values[flat(p, c) * r.tracked + t]; }),
+              [&, t](int64_t p, int64_t c) { return r.logit->values[flat(p, c) * r.tracked + t]; },
+              [&, t](int64_t p, int64_t c) { return applicability_.broken_logit(r, p, c, t); }),
           summarised && t == 0);
   }
 
  private:
+  Metric& add_kl(const std::string& name, const std::string& from, const StoredReadings& r,
+                 const StoredArray& kl) {
+    const auto value = [&](int64_t p, int64_t c) { return kl.values[p * r.cells + c]; };
+    return add(name, fmt::format("KL({} || edited)", from), "nats", r, value,
+               [&](int64_t p, int64_t c) {
+                 return !std::isfinite(value(p, c)) && applicability_.applies(r, p, c);
+               });
+  }
+
   int64_t prompts_;
+  const Applicability& applicability_;
   std::vector<Metric>& metrics_;
 };
 
@@ -142,15 +115,19 @@ struct BaseIndex {
   }
 };
 
-void add_recovery(const std::string& name, const std::string& of, const Readings& edited,
-                  MetricMaker& maker, const std::function<double(int64_t, int64_t)>& gained,
-                  const std::function<double(int64_t, int64_t)>& possible) {
+using OfCell = std::function<double(int64_t, int64_t)>;
+using IsBroken = std::function<bool(int64_t, int64_t)>;
+
+void add_recovery(const std::string& name, const std::string& of, const StoredReadings& edited,
+                  MetricMaker& maker, const OfCell& gained, const OfCell& possible,
+                  const IsBroken& broken) {
   Metric& metric = maker.add(
       "recovery_" + name, "share of the donor's " + of + " recovered", "1", edited,
       [&](int64_t p, int64_t c) {
         const double denominator = possible(p, c);
         return std::abs(denominator) < kSmallestDenominator ? kNaN : gained(p, c) / denominator;
-      });
+      },
+      broken);
   const auto prompts = static_cast<int64_t>(metric.values.size()) / edited.cells;
   for (int64_t p = 0; p < prompts; ++p)
     for (int64_t c = 0; c < edited.cells; ++c) {
@@ -185,10 +162,11 @@ class PromptMeans {
 
 std::vector<Metric> derive_effects(const StoredRun& run) {
   std::vector<Metric> metrics;
-  MetricMaker maker(run, metrics);
-  const Readings base = readings_of(run, "base/");
-  const Readings edited = readings_of(run, "");
-  check_same_targets(run, base, edited);
+  const StoredReadings base = stored_readings(run, "base/");
+  const StoredReadings edited = stored_readings(run, "");
+  check_same_shape(run, base, edited);
+  const Applicability tells(run, base);
+  MetricMaker maker(run, tells, metrics);
   const bool has_margin = base.tracked > 1;
   const BaseIndex at_base{base.cells};
   const auto at = [&](int64_t p, int64_t c) { return p * edited.cells + c; };
@@ -198,19 +176,36 @@ std::vector<Metric> derive_effects(const StoredRun& run) {
   const auto delta_margin = [&](int64_t p, int64_t c) {
     return edited.margin(at(p, c)) - base.margin(at_base(p, c));
   };
-  maker.add("delta_loss", "change of the loss on the answer", "nats", edited, delta_loss);
+  const IsBroken bad_loss = [&](int64_t p, int64_t c) {
+    return tells.broken_loss(edited, p, c) || tells.broken_loss(base, p, c % base.cells);
+  };
+  const IsBroken bad_margin = [&](int64_t p, int64_t c) {
+    return tells.broken_margin(edited, p, c) || tells.broken_margin(base, p, c % base.cells);
+  };
+  maker.add("delta_loss", "change of the loss on the answer", "nats", edited, delta_loss, bad_loss);
   if (has_margin)
-    maker.add("delta_margin", "change of the margin of the answer", "logits", edited, delta_margin);
+    maker.add("delta_margin", "change of the margin of the answer", "logits", edited, delta_margin,
+              bad_margin);
   if (run.find("donor/loss") != nullptr) {
-    const Readings donor = readings_of(run, "donor/");
-    check_same_targets(run, donor, base);
-    add_recovery("loss", "loss", edited, maker, delta_loss, [&](int64_t p, int64_t c) {
-      return donor.loss->values[at_base(p, c)] - base.loss->values[at_base(p, c)];
-    });
+    const StoredReadings donor = stored_readings(run, "donor/");
+    check_same_shape(run, donor, base);
+    add_recovery(
+        "loss", "loss", edited, maker, delta_loss,
+        [&](int64_t p, int64_t c) {
+          return donor.loss->values[at_base(p, c)] - base.loss->values[at_base(p, c)];
+        },
+        [&](int64_t p, int64_t c) {
+          return bad_loss(p, c) || tells.broken_loss(donor, p, c % base.cells);
+        });
     if (has_margin)
-      add_recovery("margin", "margin", edited, maker, delta_margin, [&](int64_t p, int64_t c) {
-        return donor.margin(at_base(p, c)) - base.margin(at_base(p, c));
-      });
+      add_recovery(
+          "margin", "margin", edited, maker, delta_margin,
+          [&](int64_t p, int64_t c) {
+            return donor.margin(at_base(p, c)) - base.margin(at_base(p, c));
+          },
+          [&](int64_t p, int64_t c) {
+            return bad_margin(p, c) || tells.broken_margin(donor, p, c % base.cells);
+          });
     maker.add_group("donor_", ", donor run", donor, has_margin, true);
   }
   maker.add_group("", " under the edit", edited, has_margin, false);
@@ -221,8 +216,8 @@ std::vector<Metric> derive_effects(const StoredRun& run) {
 TaskPerformance task_performance(const StoredRun& run) {
   // The clean run does the task; where it is the donor, the base is the corrupt run.
   const bool clean_is_donor = run.attributes.value("base", "clean") == "corrupt";
-  const Readings clean = readings_of(run, clean_is_donor ? "donor/" : "base/");
-  const StoredArray& tokens = require(run, "base/tracked_token");
+  const StoredReadings clean = stored_readings(run, clean_is_donor ? "donor/" : "base/");
+  const StoredArray& tokens = stored_array(run, "base/tracked_token");
   bool has_candidates = true;
   if (tokens.values.size() != clean.logit->values.size())
     fail(ErrorKind::input,
@@ -234,7 +229,7 @@ TaskPerformance task_performance(const StoredRun& run) {
     if (p < run.complete.size() && run.complete[p] == 0) continue;
     for (int64_t t = 0; t < clean.cells; ++t) {
       const int64_t i = static_cast<int64_t>(p) * clean.cells + t;
-      if (std::isnan(clean.loss->values[i])) continue;
+      if (!std::isfinite(clean.loss->values[i])) continue;  // no target, or counted as broken
       loss.add(clean.loss->values[i]);
       correct.add(clean.top1->values[i] == tokens.values[i * clean.tracked] ? 1.0 : 0.0);
       if (std::isnan(clean.margin(i))) {

@@ -6,12 +6,13 @@
 
 namespace mechsweep {
 
-/// The numbers of an ablation or patching run: loss, margin (left out only when no target at all
-/// has wrong answers), top1, their changes against the base run, recovery where there is a donor,
-/// tracked logits, and the base and donor runs' own. NaN where a prompt has no such target, where a
-/// target has no wrong answers (margins), or where nothing was computed: a mean margin is one over
-/// the targets that have it. Throws Error{input} when datasets are missing or their shapes do not
-/// go together.
+/// The numbers of an effect run: loss, margin (left out only when no target at all has wrong
+/// answers), top1, their changes against the base run, recovery where there is a donor, tracked
+/// logits, answer_rank, kl_base and kl_donor where stored, and the base and donor runs' own.
+/// Metrics tell broken values, which are no numbers though they should be. NaN where a prompt has
+/// no such target, where a target has no wrong answers (margins), or where nothing was computed: a
+/// mean margin is one over the targets that have it. Throws Error{input} when datasets are missing
+/// or their shapes do not go together.
 std::vector<Metric> derive_effects(const StoredRun& run);
 
 /// How well the model does the task without any edit, and what guessing would give.

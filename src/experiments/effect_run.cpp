@@ -1,7 +1,10 @@
 #include "experiments/effect_run.h"
 
 #include <algorithm>
-#include <limits>
+#include <map>
+#include <set>
+
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -10,94 +13,6 @@
 namespace mechsweep {
 
 namespace {
-
-/// The datasets of one group of readings ("" or "base/" or "donor/"), in this order.
-struct ReadingArrays {
-  static constexpr int kCount = 5;
-
-  static std::vector<ArraySpec> specs(const std::string& prefix, const std::vector<Axis>& axes,
-                                      int64_t targets, int64_t tracked, int stage, bool split) {
-    std::vector<Axis> per_target = axes;
-    // A single target a prompt needs no axis of its own.
-    if (targets > 1) per_target.push_back({.name = kTargetAxis, .size = targets});
-    std::vector<Axis> per_token = per_target;
-    per_token.push_back({.name = "tracked", .size = tracked});
-    const auto make = [&](const char* name, ElementType type, const std::vector<Axis>& with,
-                          const char* units, const char* long_name) {
-      return ArraySpec{.name = prefix + name,
-                       .type = type,
-                       .axes = with,
-                       .stage = stage,
-                       .split_by_first = split,
-                       .attributes = {{"units", units}, {"long_name", long_name}}};
-    };
-    return {
-        make("loss", ElementType::f64, per_target, "nats", "-log softmax(logits)[answer]"),
-        make("logit", ElementType::f32, per_token, "1",
-             "raw logits of the tracked tokens, the answer first, then the wrong ones"),
-        make("logit_mean", ElementType::f64, per_target, "1",
-             "mean logit over the whole vocabulary"),
-        make("logsumexp", ElementType::f64, per_target, "nats",
-             "log of the sum of exp(logit) over the whole vocabulary"),
-        make("top1", ElementType::i32, per_target, "token id", "token with the largest logit"),
-    };
-  }
-};
-
-/// Arrays of the base run: its readings, then the tracked tokens.
-constexpr int kBaseArrays = ReadingArrays::kCount + 1;
-
-/// Collects readings into the blocks of ReadingArrays.
-class ReadingBlocks {
- public:
-  ReadingBlocks(int first_array, int64_t places, int64_t targets, int64_t tracked)
-      : first_array_(first_array),
-        targets_(targets),
-        tracked_(tracked),
-        loss_(places * targets, kNaN),
-        logit_(places * targets * tracked, std::numeric_limits<float>::quiet_NaN()),
-        mean_(places * targets, kNaN),
-        logsumexp_(places * targets, kNaN),
-        top1_(places * targets, -1) {}
-
-  void put(int64_t place, const std::vector<Reading>& readings) {
-    for (size_t t = 0; t < readings.size(); ++t) {
-      const Reading& reading = readings[t];
-      const int64_t at = place * targets_ + static_cast<int64_t>(t);
-      loss_[at] = reading.loss();
-      mean_[at] = reading.logit_mean;
-      logsumexp_[at] = reading.logsumexp;
-      top1_[at] = reading.top1;
-      std::copy(reading.tracked_logits.begin(), reading.tracked_logits.end(),
-                logit_.begin() + at * tracked_);
-    }
-  }
-
-  void append_to(UnitResult& result) const {
-    int array = first_array_;
-    const auto add = [&]<typename T>(const std::vector<T>& values) {
-      const auto bytes = bytes_of(std::span<const T>(values));
-      result.blocks.push_back({array++, {bytes.begin(), bytes.end()}});
-    };
-    add(loss_);
-    add(logit_);
-    add(mean_);
-    add(logsumexp_);
-    add(top1_);
-  }
-
- private:
-  static constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-  int first_array_;
-  int64_t targets_;
-  int64_t tracked_;
-  std::vector<double> loss_;
-  std::vector<float> logit_;
-  std::vector<double> mean_;
-  std::vector<double> logsumexp_;
-  std::vector<int32_t> top1_;
-};
 
 /// The places of a grid in row-major order, the first axis limited to a range.
 std::vector<std::vector<int64_t>> places_of(const std::vector<Axis>& grid, Range first) {
@@ -115,45 +30,107 @@ std::vector<std::vector<int64_t>> places_of(const std::vector<Axis>& grid, Range
   return places;
 }
 
-PromptTokens tokens_of(const Prompt& prompt) {
-  return {prompt.tokens, prompt.corrupt_tokens};
+/// Everything of a prompt that the cost of an intervention may depend on.
+std::string cost_signature(const Prompt& prompt) {
+  std::string text = fmt::format("{};", prompt.tokens.size());
+  for (const Target& target : prompt.targets) text += fmt::format("{},", target.at);
+  for (const auto& [name, span] : prompt.spans)
+    text += fmt::format(";{} {} {}", name, span.begin, span.end);
+  for (const auto& [name, pairs] : prompt.pairs) text += fmt::format(";{} {}", name, pairs);
+  return text;
+}
+
+/// The prompts of a unit as the executor gets them: its own, then donors from elsewhere in the set.
+class UnitPrompts {
+ public:
+  UnitPrompts(const std::vector<Prompt>& prompts, Range own) : prompts_(prompts) {
+    for (int64_t p = own.begin; p < own.end; ++p) (void)place(p);
+  }
+
+  /// Where a prompt of the set stands among the unit's.
+  int32_t place(int64_t prompt) {
+    const auto [found, is_new] = places_.emplace(prompt, static_cast<int32_t>(tokens_.size()));
+    if (is_new) tokens_.push_back({prompts_[prompt].tokens, prompts_[prompt].corrupt_tokens});
+    return found->second;
+  }
+  /// Turns donors' numbers in the set into places of the unit.
+  void localise(int64_t prompt, Intervention& intervention) {
+    for (Edit& edit : intervention.edits) {
+      DonorRun& donor = edit.donor;
+      if (donor.prompt < 0) continue;
+      donor.prompt = donor.prompt == prompt ? -1 : place(donor.prompt);
+    }
+  }
+  [[nodiscard]] std::span<const PromptTokens> tokens() const { return tokens_; }
+
+ private:
+  const std::vector<Prompt>& prompts_;
+  std::map<int64_t, int32_t> places_;
+  std::vector<PromptTokens> tokens_;
+};
+
+void check_prompt_fits(const Prompt& prompt, const std::string& set, bool needs_corrupt) {
+  if (prompt.targets.empty())
+    fail(ErrorKind::input,
+         "prompt '{}' of set '{}' has no target, and this experiment scores answers; give it "
+         "`answer` or `targets`",
+         prompt.id, set);
+  if (!prompt.corrupt_targets.empty())
+    fail(ErrorKind::input, "prompt '{}' has `corrupt_targets`, which are not supported yet",
+         prompt.id);
+  if (needs_corrupt && prompt.corrupt_tokens.empty())
+    fail(ErrorKind::input,
+         "prompt '{}' of set '{}' has no corrupt partner, and this experiment needs one; give it "
+         "`corrupt_tokens` or `corrupt_text`",
+         prompt.id, set);
 }
 
 }  // namespace
 
-EffectRun::EffectRun(const RunContext& context, Side base, std::optional<Side> donor,
-                     std::vector<Axis> grid)
-    : context_(context), base_(base), donor_(donor), grid_(std::move(grid)) {
+EffectRun::EffectRun(const RunContext& context, Spec spec)
+    : context_(context), spec_(std::move(spec)) {
+  spec_.readouts.check(*context.model);
+  const bool needs_corrupt = spec_.base == Side::corrupt || spec_.donor == Side::corrupt;
   for (const Prompt& prompt : prompts()) {
-    if (prompt.targets.empty())
-      fail(ErrorKind::input,
-           "prompt '{}' of set '{}' has no target, and this experiment scores answers; give it "
-           "`answer` or `targets`",
-           prompt.id, context.prompts->id);
-    if (!prompt.corrupt_targets.empty())
-      fail(ErrorKind::input, "prompt '{}' has `corrupt_targets`, which are not supported yet",
-           prompt.id);
-    if ((base == Side::corrupt || donor == Side::corrupt) && prompt.corrupt_tokens.empty())
-      fail(ErrorKind::input,
-           "prompt '{}' of set '{}' has no corrupt partner, and this experiment needs one; give it "
-           "`corrupt_tokens` or `corrupt_text`",
-           prompt.id, context.prompts->id);
-    std::vector<ReadPoint> points;
-    for (const Target& target : prompt.targets) {
-      ReadPoint point{.position = target.at, .tracked = {target.answer}};
-      point.tracked.insert(point.tracked.end(), target.wrong.begin(), target.wrong.end());
-      max_tracked_ = std::max(max_tracked_, static_cast<int64_t>(point.tracked.size()));
-      points.push_back(std::move(point));
-    }
-    max_targets_ = std::max(max_targets_, static_cast<int64_t>(points.size()));
-    reads_.push_back(std::move(points));
+    check_prompt_fits(prompt, context.prompts->id, needs_corrupt);
+    add_prompt(prompt);
   }
+  reference_shape_.answer_rank = spec_.readouts.answer_rank;
+  reference_shape_.top_k = spec_.readouts.top_k;
+  edited_shape_ = reference_shape_;
+  if (spec_.readouts.kl) edited_shape_.kl.emplace_back("kl_base");
+  if (spec_.readouts.kl && spec_.donor) edited_shape_.kl.emplace_back("kl_donor");
+  std::map<std::string, size_t> classes;
+  for (const Prompt& prompt : prompts())
+    cost_class_.push_back(classes.emplace(cost_signature(prompt), classes.size()).first->second);
+  costs_.resize(classes.size());
+}
+
+void EffectRun::add_prompt(const Prompt& prompt) {
+  std::vector<ReadPoint> points;
+  for (const Target& target : prompt.targets) {
+    ReadPoint point{.position = target.at,
+                    .tracked = {target.answer},
+                    .rank = spec_.readouts.answer_rank,
+                    .top_k = spec_.readouts.top_k};
+    point.tracked.insert(point.tracked.end(), target.wrong.begin(), target.wrong.end());
+    reference_shape_.tracked = std::max(reference_shape_.tracked, std::ssize(point.tracked));
+    points.push_back(std::move(point));
+  }
+  reference_shape_.targets = std::max(reference_shape_.targets, std::ssize(points));
+  reference_reads_.push_back(points);
+  for (ReadPoint& point : points) {
+    if (!spec_.readouts.kl) break;
+    point.kl = {spec_.base};
+    if (spec_.donor) point.kl.push_back(*spec_.donor);
+  }
+  edited_reads_.push_back(std::move(points));
 }
 
 std::vector<ArraySpec> EffectRun::arrays() const {
   const Axis prompt{.name = "prompt", .size = static_cast<int64_t>(prompts().size())};
   std::vector<ArraySpec> all =
-      ReadingArrays::specs("base/", {prompt}, max_targets_, max_tracked_, kReferenceStage, false);
+      reading_arrays(reference_shape_, "base/", {prompt}, kReferenceStage, false);
   ArraySpec tokens = all[1];  // logit: the same axes
   tokens.name = "base/tracked_token";
   tokens.type = ElementType::i32;
@@ -163,29 +140,59 @@ std::vector<ArraySpec> EffectRun::arrays() const {
   const auto append = [&all](std::vector<ArraySpec> more) {
     all.insert(all.end(), more.begin(), more.end());
   };
-  if (donor_)
-    append(ReadingArrays::specs("donor/", {prompt}, max_targets_, max_tracked_, kReferenceStage,
-                                false));
+  if (spec_.donor)
+    append(reading_arrays(reference_shape_, "donor/", {prompt}, kReferenceStage, false));
   std::vector<Axis> axes = {prompt};
-  axes.insert(axes.end(), grid_.begin(), grid_.end());
-  append(ReadingArrays::specs("", axes, max_targets_, max_tracked_, kEditedStage, true));
+  axes.insert(axes.end(), spec_.grid.begin(), spec_.grid.end());
+  append(reading_arrays(edited_shape_, "", axes, kEditedStage, true));
   return all;
 }
 
 std::vector<StageSpec> EffectRun::stages() const {
-  return {{.name = "reference"}, {.name = "edited", .first_size = grid_.front().size}};
+  return {{.name = "reference"}, {.name = "edited", .first_size = spec_.grid.front().size}};
 }
 
-double EffectRun::flops(int stage, int64_t prompt, int64_t /*first*/) const {
-  const auto tokens = static_cast<int64_t>(prompts()[prompt].tokens.size());
-  const auto reads = static_cast<int64_t>(reads_[prompt].size());
-  const double one = forward_flops(*context_.model, tokens, reads);
-  if (stage == kReferenceStage) return donor_ ? 2.0 * one : one;
-  double places = 1.0;
-  for (size_t axis = 1; axis < grid_.size(); ++axis)
-    places *= static_cast<double>(
-        grid_[axis].name == "position" ? std::min(grid_[axis].size, tokens) : grid_[axis].size);
-  return places * one;
+double EffectRun::flops(int stage, int64_t prompt, int64_t first) const {
+  if (stage == kEditedStage) return costs(prompt).places.at(first);
+  const double one = base_flops(*context_.model, std::ssize(prompts()[prompt].tokens),
+                                reference_reads_[prompt], true);
+  return spec_.donor ? 2.0 * one : one;
+}
+
+double EffectRun::shared_flops(int stage, int64_t prompt) const {
+  return stage == kEditedStage ? costs(prompt).shared : 0.0;
+}
+
+const EffectRun::Costs& EffectRun::costs(int64_t prompt) const {
+  const std::lock_guard lock(mutex_);
+  Costs& known = costs_[cost_class_[prompt]];
+  if (known.places.empty()) known = compute_costs(prompt);
+  return known;
+}
+
+EffectRun::Costs EffectRun::compute_costs(int64_t prompt) const {
+  const int64_t tokens = std::ssize(prompts()[prompt].tokens);
+  const auto& reads = edited_reads_[prompt];
+  Costs costs;
+  std::set<std::pair<int32_t, Side>> unedited = {{-1, spec_.base}};
+  if (spec_.donor && spec_.readouts.kl) unedited.emplace(-1, *spec_.donor);
+  for (int64_t first = 0; first < spec_.grid.front().size; ++first) {
+    double cost = 0.0;
+    for (const auto& place : places_of(spec_.grid, {first, first + 1})) {
+      const auto asked = intervention(prompt, place, nullptr);
+      if (!asked) continue;
+      cost += intervention_flops(*context_.model, tokens, *asked, reads);
+      for (const Edit& edit : asked->edits)
+        if (edit.takes_from_donor())
+          unedited.emplace(edit.donor.prompt == prompt ? -1 : edit.donor.prompt, edit.donor.side);
+    }
+    costs.places.push_back(cost);
+  }
+  // Donors are as long as the prompt. Sums for means are made once in a process, whatever the unit,
+  // and count for none.
+  costs.shared = static_cast<double>(unedited.size()) *
+                 base_flops(*context_.model, tokens, reads, spec_.readouts.kl);
+  return costs;
 }
 
 UnitResult EffectRun::execute(int stage, Range range, Range first, Executor& executor) const {
@@ -194,77 +201,82 @@ UnitResult EffectRun::execute(int stage, Range range, Range first, Executor& exe
 }
 
 UnitResult EffectRun::run_references(Range range, Executor& executor) const {
-  std::vector<PromptTokens> tokens;
-  for (int64_t p = range.begin; p < range.end; ++p) tokens.push_back(tokens_of(prompts()[p]));
+  const UnitPrompts unit(prompts(), range);
   UnitResult result;
-  int first_array = 0;
-  std::vector<Side> sides = {base_};
-  if (donor_) sides.push_back(*donor_);
+  std::vector<Side> sides = {spec_.base};
+  if (spec_.donor) sides.push_back(*spec_.donor);
   for (const Side side : sides) {
     std::vector<Task> tasks;
     for (int64_t p = range.begin; p < range.end; ++p)
-      tasks.push_back({static_cast<int32_t>(p - range.begin), {.base = side}, reads_[p]});
-    const auto readings = executor.run(tokens, tasks);
-    ReadingBlocks blocks(first_array, range.size(), max_targets_, max_tracked_);
-    for (size_t i = 0; i < readings.size(); ++i) blocks.put(static_cast<int64_t>(i), readings[i]);
+      tasks.push_back({.prompt = static_cast<int32_t>(p - range.begin),
+                       .intervention = {.base = side},
+                       .reads = reference_reads_[p]});
+    const auto results = executor.run(unit.tokens(), tasks);
+    ReadingBlocks blocks(reference_shape_, static_cast<int>(result.blocks.size()), range.size());
+    for (size_t i = 0; i < results.size(); ++i)
+      blocks.put(static_cast<int64_t>(i), results[i].readings);
     blocks.append_to(result);
-    if (first_array == 0) result.blocks.push_back(tracked_tokens(range));
-    first_array = kBaseArrays;
+    if (side == spec_.base) result.blocks.push_back(tracked_tokens(range));
   }
   return result;
 }
 
 UnitResult EffectRun::run_edited(Range range, Range first, Executor& executor) const {
-  const auto places = places_of(grid_, first);
-  std::vector<PromptTokens> tokens;
+  const auto places = places_of(spec_.grid, first);
+  UnitPrompts unit(prompts(), range);
   std::vector<Task> tasks;
   std::vector<int64_t> destinations;
-  for (int64_t p = range.begin; p < range.end; ++p) {
-    const auto prompt_index = static_cast<int32_t>(tokens.size());
-    tokens.push_back(tokens_of(prompts()[p]));
+  for (int64_t p = range.begin; p < range.end; ++p)
     for (size_t i = 0; i < places.size(); ++i) {
-      auto list = edits(prompts()[p], places[i]);
-      if (!list) continue;
-      tasks.push_back({prompt_index, {.base = base_, .edits = std::move(*list)}, reads_[p]});
-      destinations.push_back((p - range.begin) * static_cast<int64_t>(places.size()) +
-                             static_cast<int64_t>(i));
+      auto asked = intervention(p, places[i], &executor);
+      if (!asked) continue;
+      unit.localise(p, *asked);
+      tasks.push_back(
+          {.prompt = unit.place(p), .intervention = std::move(*asked), .reads = edited_reads_[p]});
+      destinations.push_back((p - range.begin) * std::ssize(places) + static_cast<int64_t>(i));
     }
-  }
-  const auto readings = executor.run(tokens, tasks);
-  const int first_array = kBaseArrays + (donor_ ? ReadingArrays::kCount : 0);
-  ReadingBlocks blocks(first_array, range.size() * static_cast<int64_t>(places.size()),
-                       max_targets_, max_tracked_);
-  for (size_t i = 0; i < readings.size(); ++i) blocks.put(destinations[i], readings[i]);
+  const auto results = executor.run(unit.tokens(), tasks);
+  const int references = spec_.donor ? 2 : 1;
+  ReadingBlocks blocks(edited_shape_, references * reference_shape_.arrays() + 1,
+                       range.size() * std::ssize(places));
+  for (size_t i = 0; i < results.size(); ++i) blocks.put(destinations[i], results[i].readings);
   UnitResult result;
   blocks.append_to(result);
   return result;
 }
 
 ArrayBlock EffectRun::tracked_tokens(Range range) const {
-  std::vector<int32_t> tokens(range.size() * max_targets_ * max_tracked_, -1);
+  const int64_t targets = reference_shape_.targets;
+  const int64_t tracked = reference_shape_.tracked;
+  std::vector<int32_t> tokens(range.size() * targets * tracked, -1);
   for (int64_t p = range.begin; p < range.end; ++p)
-    for (size_t t = 0; t < reads_[p].size(); ++t)
-      std::copy(reads_[p][t].tracked.begin(), reads_[p][t].tracked.end(),
-                tokens.begin() +
-                    ((p - range.begin) * max_targets_ + static_cast<int64_t>(t)) * max_tracked_);
+    for (size_t t = 0; t < reference_reads_[p].size(); ++t) {
+      const auto& own = reference_reads_[p][t].tracked;
+      std::copy(own.begin(), own.end(),
+                tokens.begin() + ((p - range.begin) * targets + static_cast<int64_t>(t)) * tracked);
+    }
   const auto bytes = bytes_of(std::span<const int32_t>(tokens));
-  return {ReadingArrays::kCount, {bytes.begin(), bytes.end()}};
+  return {reference_shape_.arrays(), {bytes.begin(), bytes.end()}};
 }
 
 Json EffectRun::shared_attributes() const {
   Json attributes = {
-      {"base", side_name(base_)},
-      {"downstream", "recompute"},
+      {"base", side_name(spec_.base)},
       {"definition_loss", "-log softmax(logits)[answer], nats"},
       {"definition_margin", "answer logit - largest wrong logit"},
       {"definition_delta", "with the edit minus the same prompt's base run"},
   };
-  if (donor_) {
-    attributes["donor"] = side_name(*donor_);
+  if (spec_.donor) {
+    attributes["donor"] = side_name(*spec_.donor);
     attributes["definition_recovery"] =
         "(edited - base) / (donor - base); NaN per prompt where the denominator is below 0.1; the "
         "headline is the ratio of means";
   }
+  if (spec_.readouts.answer_rank)
+    attributes["definition_answer_rank"] = "number of tokens with a larger logit than the answer";
+  if (spec_.readouts.kl)
+    attributes["definition_kl"] =
+        "KL(base || edited) and, with a donor, KL(donor || edited), whole vocabulary, nats";
   return attributes;
 }
 

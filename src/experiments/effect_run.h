@@ -1,5 +1,6 @@
 #pragma once
 
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -7,32 +8,42 @@
 
 #include "engine/executor.h"
 #include "experiments/experiment.h"
+#include "experiments/readouts.h"
 
 namespace mechsweep {
 
 /// A run that asks, for every place of a grid of interventions, what becomes of the answer: the
-/// part that ablations and patching share. It stores, for the base run, for the donor run where
-/// there is one, and for every intervention: loss, tracked logits, vocabulary mean, logsumexp and
-/// top-1.
+/// part that ablations, patching and listed interventions share. It stores, for the base run, for
+/// the donor run where there is one, and for every intervention: loss, tracked logits, vocabulary
+/// mean, logsumexp, top-1, and the readouts that were asked for.
 class EffectRun : public Run {
  public:
-  /// `grid` are the intervention axes (the first one is cut into units); `donor` the side that
-  /// edits take values from, if any. Throws Error{input} when a prompt has no target or lacks a
-  /// side.
-  EffectRun(const RunContext& context, Side base, std::optional<Side> donor,
-            std::vector<Axis> grid);
+  struct Spec {
+    Side base = Side::clean;
+    std::optional<Side> donor;  ///< the prompt's other run that edits take values from, if any
+    std::vector<Axis> grid;     ///< intervention axes; the first one is cut into units
+    Readouts readouts;
+  };
+  /// Throws Error{input} when a prompt has no target or lacks a side, Error{usage} when the
+  /// readouts do not fit the model.
+  EffectRun(const RunContext& context, Spec spec);
 
   [[nodiscard]] std::vector<ArraySpec> arrays() const override;
   [[nodiscard]] std::vector<StageSpec> stages() const override;
   [[nodiscard]] double flops(int stage, int64_t prompt, int64_t first) const override;
+  [[nodiscard]] double shared_flops(int stage, int64_t prompt) const override;
   [[nodiscard]] UnitResult execute(int stage, Range prompts, Range first,
                                    Executor& executor) const override;
 
  protected:
-  /// The edits at one place of the grid (an index for every axis) on one prompt; none where the
-  /// place does not apply to the prompt (a position past its end): its numbers are NaN.
-  [[nodiscard]] virtual std::optional<std::vector<Edit>> edits(
-      const Prompt& prompt, std::span<const int64_t> place) const = 0;
+  /// What to do with one prompt at one place of the grid (an index for every axis); nothing where
+  /// the place does not apply to the prompt (a position past its end): its numbers are NaN then.
+  /// Donors' prompts are numbered as in the run's set, -1 the prompt itself. `executor` is null
+  /// when only the cost is asked for: sums for means are left out then. What an intervention costs
+  /// may depend on the prompt only through its length, targets, spans and pairs.
+  [[nodiscard]] virtual std::optional<Intervention> intervention(int64_t prompt,
+                                                                 std::span<const int64_t> place,
+                                                                 Executor* executor) const = 0;
 
   /// Attributes that all effect runs share: base, donor, conventions.
   [[nodiscard]] Json shared_attributes() const;
@@ -43,20 +54,28 @@ class EffectRun : public Run {
   static constexpr int kReferenceStage = 0;
   static constexpr int kEditedStage = 1;
 
+  /// FLOPs of a prompt in the edited stage.
+  struct Costs {
+    std::vector<double> places;  ///< by place of the first axis; empty: not computed yet
+    double shared = 0.0;
+  };
+
+  void add_prompt(const Prompt& prompt);
   [[nodiscard]] UnitResult run_references(Range prompts, Executor& executor) const;
   [[nodiscard]] ArrayBlock tracked_tokens(Range prompts) const;
   [[nodiscard]] UnitResult run_edited(Range prompts, Range first, Executor& executor) const;
+  [[nodiscard]] const Costs& costs(int64_t prompt) const;
+  [[nodiscard]] Costs compute_costs(int64_t prompt) const;
 
   RunContext context_;
-  Side base_;
-  std::optional<Side> donor_;
-  std::vector<Axis> grid_;
-  int64_t max_targets_ = 0;
-  int64_t max_tracked_ = 0;
-  std::vector<std::vector<ReadPoint>> reads_;  ///< per prompt
+  Spec spec_;
+  ReadingShape reference_shape_;
+  ReadingShape edited_shape_;
+  std::vector<std::vector<ReadPoint>> reference_reads_;  ///< per prompt
+  std::vector<std::vector<ReadPoint>> edited_reads_;     ///< per prompt
+  std::vector<size_t> cost_class_;  ///< per prompt; prompts of a class cost the same
+  mutable std::mutex mutex_;
+  mutable std::vector<Costs> costs_;  ///< by class
 };
-
-/// The attribute that says whether readings are per prompt or per target.
-inline constexpr const char* kTargetAxis = "target";
 
 }  // namespace mechsweep

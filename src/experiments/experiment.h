@@ -21,6 +21,8 @@ struct RunContext {
   std::string run_id;  ///< EXPERIMENT/MODEL/PROMPTS
   const ModelConfig* model = nullptr;
   const PromptSet* prompts = nullptr;
+  uint64_t seed = 0;          ///< of the sweep
+  std::string config_folder;  ///< relative paths are relative to this
 };
 
 /// Units of a run that may start together, once the stages that they need are complete.
@@ -40,9 +42,12 @@ class Run {
   [[nodiscard]] virtual std::vector<StageSpec> stages() const = 0;
   /// Estimand, definitions and conventions, for the run's group in the results file.
   [[nodiscard]] virtual Json attributes() const = 0;
-  /// Cost of a prompt at one place of the first axis (0 where the stage has none), as full forward
-  /// passes would take it.
+  /// Floating-point operations that a prompt takes at one place of the first axis (0 where the
+  /// stage has none), beside shared_flops.
   [[nodiscard]] virtual double flops(int stage, int64_t prompt, int64_t first) const = 0;
+  /// Those that every unit of the stage that holds the prompt pays once, however many places of the
+  /// first axis it holds: its unedited runs.
+  [[nodiscard]] virtual double shared_flops(int /*stage*/, int64_t /*prompt*/) const { return 0.0; }
   /// Computes the blocks of the stage's arrays, in the order of arrays(), for these prompts and
   /// this range of the first axis.
   [[nodiscard]] virtual UnitResult execute(int stage, Range prompts, Range first,
@@ -53,8 +58,10 @@ class Run {
 class Experiment {
  public:
   virtual ~Experiment() = default;
-  /// Every parameter, defaults filled in, in canonical form.
-  [[nodiscard]] virtual Json parameters() const = 0;
+  /// Every parameter, defaults filled in, in canonical form; a file stands by its content, not by
+  /// its path, which is relative to `config_folder`. Throws Error{input} when a file cannot be read
+  /// or is wrong.
+  [[nodiscard]] virtual Json parameters(const std::string& config_folder) const = 0;
   /// Throws Error{usage} when the parameters do not fit the model or the prompts (a layer that the
   /// model does not have), Error{input} when the prompts lack what is needed (targets).
   [[nodiscard]] virtual std::unique_ptr<Run> bind(const RunContext& context) const = 0;
@@ -72,6 +79,9 @@ struct Metric {
   /// Where the headline is a ratio of means instead of the mean: [P, axes...] each, else empty.
   std::vector<double> numerator;
   std::vector<double> denominator;
+  /// [P, axes...], or empty: 1 where a value applies, yet what was computed is NaN or infinite.
+  /// Such values stay out of means and are counted. Has no meaning where a prompt is not computed.
+  std::vector<uint8_t> broken;
 
   [[nodiscard]] int64_t cells() const;
 };

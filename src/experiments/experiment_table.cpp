@@ -5,11 +5,12 @@
 #include "experiments/effect_metrics.h"
 #include "experiments/experiment.h"
 #include "experiments/head_ablation.h"
+#include "experiments/interventions.h"
 
 namespace mechsweep {
 
 std::span<const ExperimentKind> experiment_table() {
-  static constexpr std::array<ExperimentKind, 3> kTable = {{
+  static constexpr std::array<ExperimentKind, 4> kTable = {{
       {"activation_patching",
        "pastes a site's value from the donor run into the base run, one place at a time",
        parse_activation_patching, derive_effects},
@@ -18,6 +19,9 @@ std::span<const ExperimentKind> experiment_table() {
        parse_attention_scores, derive_attention_scores},
       {"head_ablation", "removes attention heads and measures what the answer loses",
        parse_head_ablation, derive_effects},
+      {"interventions",
+       "applies the edits that a file lists, a line each: what the other kinds lack",
+       parse_interventions, derive_effects},
   }};
   return kTable;
 }

@@ -2,21 +2,23 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace mechsweep {
 
-HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, bool per_head,
+HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, Site site,
                    const ModelConfig& model) {
+  const bool per_head = site_info(site).heads != SiteHeads::none;
   if (!per_head || heads.kind == HeadSelection::Kind::all) {
     const auto numbers = layers.resolve(model.n_layers);
     axes_.push_back(
         {.name = "layer", .size = static_cast<int64_t>(numbers.size()), .coordinates = numbers});
     for (const int32_t layer : numbers) first_.push_back({{layer, {}}});
     head_axis_ = per_head;
-    if (per_head) axes_.push_back({.name = "head", .size = model.n_heads});
+    if (per_head) axes_.push_back({.name = "head", .size = site_head_count(site, model)});
     return;
   }
-  heads.check(model.n_layers, model.n_heads);
+  heads.check(site, model);
   Axis axis;
   if (heads.kind == HeadSelection::Kind::list) {
     axis.name = "named_head";
@@ -40,6 +42,13 @@ HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, boo
   }
   axis.size = static_cast<int64_t>(axis.labels.size());
   axes_.push_back(std::move(axis));
+}
+
+std::vector<int> HeadGrid::layers() const {
+  std::set<int> layers;
+  for (const auto& joint : first_)
+    for (const LayerHeads& one : joint) layers.insert(one.layer);
+  return {layers.begin(), layers.end()};
 }
 
 std::vector<HeadGrid::LayerHeads> HeadGrid::at(std::span<const int64_t> place) const {

@@ -16,11 +16,15 @@ namespace mechsweep {
 /// set of heads, or a layer alone for sites without heads.
 class HeadGrid {
  public:
-  /// `per_head`: the site has heads. Throws Error{usage} when the model lacks a layer or head.
-  HeadGrid(const HeadSelection& heads, const LayerSelection& layers, bool per_head,
+  /// Heads are the site's: query heads or key/value heads. Throws Error{usage} when the model lacks
+  /// a layer or head.
+  HeadGrid(const HeadSelection& heads, const LayerSelection& layers, Site site,
            const ModelConfig& model);
 
   [[nodiscard]] const std::vector<Axis>& axes() const { return axes_; }
+
+  /// The layers of all places, ascending.
+  [[nodiscard]] std::vector<int> layers() const;
 
   struct LayerHeads {
     int layer = 0;

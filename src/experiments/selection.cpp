@@ -229,11 +229,13 @@ Json HeadSelection::to_json() const {
   return out;
 }
 
-void HeadSelection::check(int n_layers, int n_heads) const {
+void HeadSelection::check(Site site, const ModelConfig& model) const {
+  const int n_heads = site_head_count(site, model);
+  const char* of_kind = site_info(site).heads == SiteHeads::key_value ? "key/value " : "";
   const auto check_one = [&](const HeadName& head) {
-    if (head.layer >= n_layers || head.head >= n_heads)
-      fail(ErrorKind::usage, "`heads` names {}, but the model has layers 0..{} with heads 0..{}",
-           head.text(), n_layers - 1, n_heads - 1);
+    if (head.layer >= model.n_layers || head.head >= n_heads)
+      fail(ErrorKind::usage, "`heads` names {}, but the model has layers 0..{} with {}heads 0..{}",
+           head.text(), model.n_layers - 1, of_kind, n_heads - 1);
   };
   for (const HeadName& head : list) check_one(head);
   for (const auto& [name, heads] : sets)
@@ -270,6 +272,17 @@ HeadSelection parse_heads(MapReader& reader) {
   }
   map.finish();
   return selection;
+}
+
+Downstream parse_downstream(MapReader& reader) {
+  return reader.choice_or("downstream", "recompute", {"recompute", "freeze"}) == "freeze"
+             ? Downstream::freeze
+             : Downstream::recompute;
+}
+
+std::string describe_downstream(Downstream downstream) {
+  return downstream == Downstream::freeze ? "everything else frozen (direct effects)"
+                                          : "downstream recomputed";
 }
 
 }  // namespace mechsweep

@@ -8,6 +8,7 @@
 
 #include "core/config_node.h"
 #include "core/json.h"
+#include "engine/intervention.h"
 #include "experiments/array_spec.h"
 #include "prompts/prompt.h"
 
@@ -61,9 +62,14 @@ struct HeadSelection {
   std::vector<std::pair<std::string, std::vector<HeadName>>> sets;
 
   [[nodiscard]] Json to_json() const;
-  /// Throws Error{usage} when the model lacks a named head.
-  void check(int n_layers, int n_heads) const;
+  /// Throws Error{usage} when the model lacks a named head of the site.
+  void check(Site site, const ModelConfig& model) const;
 };
 HeadSelection parse_heads(MapReader& reader);
+
+/// The optional key `downstream`: recompute (default) or freeze.
+Downstream parse_downstream(MapReader& reader);
+/// For people: "downstream recomputed", "everything else frozen (direct effects)".
+std::string describe_downstream(Downstream downstream);
 
 }  // namespace mechsweep

@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/error.h"
-#include "experiments/effect_run.h"
+#include "experiments/readouts.h"
 #include "stats/profile.h"
 #include "stats/ranking.h"
 #include "stats/split.h"
@@ -16,8 +17,11 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-/// Keeps the counted prompts and averages over the target axis, which is the last one if there.
-std::vector<double> reduce_prompts(const std::vector<double>& values, int64_t row, int64_t targets,
+/// Keeps the counted prompts and averages over the target axis, which is the last one if there. A
+/// prompt with a broken value in a cell has none there at all: a mean over the targets that
+/// happened to come out would be another quantity.
+std::vector<double> reduce_prompts(const std::vector<double>& values,
+                                   const std::vector<uint8_t>& broken, int64_t row, int64_t targets,
                                    const std::vector<int64_t>& counted) {
   std::vector<double> out;
   out.reserve(counted.size() * (row / targets));
@@ -25,15 +29,27 @@ std::vector<double> reduce_prompts(const std::vector<double>& values, int64_t ro
     for (int64_t cell = 0; cell < row / targets; ++cell) {
       double sum = 0.0;
       int64_t n = 0;
+      bool usable = true;
       for (int64_t t = 0; t < targets; ++t) {
-        const double value = values[p * row + cell * targets + t];
-        if (std::isnan(value)) continue;
-        sum += value;
+        const int64_t i = p * row + cell * targets + t;
+        usable = usable && (broken.empty() || broken[i] == 0);
+        if (std::isnan(values[i])) continue;
+        sum += values[i];
         ++n;
       }
-      out.push_back(n > 0 ? sum / static_cast<double>(n) : kNaN);
+      out.push_back(usable && n > 0 ? sum / static_cast<double>(n) : kNaN);
     }
   return out;
+}
+
+/// Broken values of the counted prompts, by cell, over targets.
+std::vector<int32_t> count_broken(const Metric& metric, int64_t row, int64_t targets,
+                                  const std::vector<int64_t>& counted) {
+  std::vector<int32_t> counts(row / targets, 0);
+  if (metric.broken.empty()) return counts;
+  for (const int64_t p : counted)
+    for (int64_t i = 0; i < row; ++i) counts[i / targets] += metric.broken[p * row + i];
+  return counts;
 }
 
 SummaryMetric reduce_metric(const Metric& metric, const std::vector<int64_t>& counted) {
@@ -48,11 +64,15 @@ SummaryMetric reduce_metric(const Metric& metric, const std::vector<int64_t>& co
   }
   const int64_t row = metric.cells();
   summary.cells = row / targets;
-  summary.values = reduce_prompts(metric.values, row, targets, counted);
+  const auto reduced = [&](const std::vector<double>& values) {
+    return reduce_prompts(values, metric.broken, row, targets, counted);
+  };
+  summary.values = reduced(metric.values);
   if (!metric.numerator.empty()) {
-    summary.numerator = reduce_prompts(metric.numerator, row, targets, counted);
-    summary.denominator = reduce_prompts(metric.denominator, row, targets, counted);
+    summary.numerator = reduced(metric.numerator);
+    summary.denominator = reduced(metric.denominator);
   }
+  summary.non_finite = count_broken(metric, row, targets, counted);
   if (summary.axes.empty()) summary.axes.push_back({.name = "all", .size = 1});
   const auto& axes = summary.axes;
   const bool heads = axes.size() == 2 && axes[0].name == "layer" && axes[1].name == "head";
@@ -68,10 +88,28 @@ std::optional<SummaryMetric> profile_of(const SummaryMetric& metric, int64_t pro
                         .axes = {metric.axes[0]},
                         .cells = metric.axes[0].size};
   profile.values = layer_profiles(metric.values, prompts, metric.axes[0].size, metric.axes[1].size);
+  profile.non_finite.assign(profile.cells, 0);
+  for (size_t cell = 0; cell < metric.non_finite.size(); ++cell)
+    profile.non_finite[cell / metric.axes[1].size] += metric.non_finite[cell];
   return profile;
 }
 
+/// Says which metrics have numbers that are none, and how many.
+void warn_of_broken(RunSummary& summary) {
+  std::string text;
+  for (const SummaryMetric& metric : summary.metrics) {
+    const int64_t broken =
+        std::accumulate(metric.non_finite.begin(), metric.non_finite.end(), int64_t{0});
+    if (broken == 0 || metric.name.ends_with(kProfileSuffix)) continue;
+    text += fmt::format("{}{} of {}", text.empty() ? "" : ", ", broken, metric.name);
+  }
+  if (!text.empty())
+    summary.warnings.push_back(fmt::format(
+        "numbers that came out as NaN or infinite are left out, with their prompts: {}", text));
+}
+
 void add_warnings(const StoredRun& run, RunSummary& summary) {
+  warn_of_broken(summary);
   if (summary.prompts_left_out > 0)
     summary.warnings.push_back(fmt::format("{} of {} prompts are not computed in full and left out",
                                            summary.prompts_left_out, run.templates.size()));

@@ -26,6 +26,9 @@ struct SummaryMetric {
   std::vector<double> numerator;  ///< [P, cells] where the headline is a ratio of means, else empty
   std::vector<double> denominator;  ///< likewise
   bool ranked = false;              ///< cells are heads: they get a rank, 1 the largest
+  /// [cells]: values of counted prompts that apply and are NaN or infinite all the same. Prompts
+  /// with such a value are left out of the cell.
+  std::vector<int32_t> non_finite;
 };
 
 /// Everything that reduce needs of a run.

@@ -1,60 +1,47 @@
 #include "model/linear.h"
 
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <torch/version.h>
-
 #include "core/error.h"
-#include "model/row_kernels.h"
+#include "model/library_linear.h"
+#include "model/packed_matrix.h"
 
 namespace mechsweep {
 
 namespace {
 
-// LibTorch offers these two to C++ through its dispatcher only.
-at::Tensor reorder_linear_weight(const at::Tensor& weight) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("mkldnn::_reorder_linear_weight", "")
-                             .typed<at::Tensor(const at::Tensor&, std::optional<int64_t>)>();
-  return op.call(weight, std::nullopt);
-}
+class NativeLinear final : public Linear {
+ public:
+  NativeLinear(const LinearWeight& weight, ComputeType type) : matrix_(weight, type) {}
 
-at::Tensor linear_pointwise(const at::Tensor& input, const at::Tensor& weight) {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
-          .typed<at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
-                            c10::string_view, c10::List<std::optional<at::Scalar>>,
-                            std::optional<c10::string_view>)>();
-  return op.call(input, weight, std::nullopt, "none", c10::List<std::optional<at::Scalar>>(),
-                 std::nullopt);
-}
+  void forward(Rows input, float* out) const override {
+    ensure(static_cast<int64_t>(input.size()) <= kPanelRows, "a product was given too many rows");
+    matrix_.multiply(input, out);
+  }
+  [[nodiscard]] int64_t out_features() const override { return matrix_.out_features(); }
+  [[nodiscard]] int64_t multiply_adds_per_row() const override {
+    return matrix_.out_features() * matrix_.in_features();
+  }
+  [[nodiscard]] int64_t bytes() const override { return matrix_.bytes(); }
+
+ private:
+  PackedMatrix matrix_;
+};
 
 }  // namespace
 
-std::string tensor_library_version() {
-  return "libtorch " TORCH_VERSION;
+std::string_view compute_type_name(ComputeType type) {
+  return type == ComputeType::float32 ? "float32" : "bfloat16";
 }
 
-Linear::Linear(const at::Tensor& weight, KernelSet kernels)
-    : out_features_(weight.size(0)), kernels_(kernels) {
-  weight_ = kernels == KernelSet::onednn ? reorder_linear_weight(weight) : weight;
+ComputeType parse_compute_type(const std::string& name) {
+  for (const ComputeType type : {ComputeType::float32, ComputeType::bfloat16})
+    if (name == compute_type_name(type)) return type;
+  fail(ErrorKind::usage, "unknown dtype '{}'; known: float32, bfloat16", name);
 }
 
-at::Tensor Linear::forward(const at::Tensor& panel) const {
-  ensure(panel.size(0) == kPanelRows, "a linear layer was given something other than a panel");
-  return kernels_ == KernelSet::onednn ? linear_pointwise(panel, weight_)
-                                       : at::linear(panel, weight_);
-}
-
-at::Tensor tree_sum(std::vector<at::Tensor>& parts) {
-  ensure(!parts.empty(), "the sum of no parts was asked for");
-  std::vector<float*> values;
-  for (at::Tensor& part : parts) {
-    ensure(part.is_contiguous() && part.numel() == parts[0].numel(), "parts differ in layout");
-    values.push_back(part.mutable_data_ptr<float>());
-  }
-  tree_sum_into_first(values, parts[0].numel());
-  return parts[0];
+std::unique_ptr<Linear> make_linear(const LinearWeight& weight, KernelSet kernels,
+                                    ComputeType type) {
+  if (kernels == KernelSet::native) return std::make_unique<NativeLinear>(weight, type);
+  return make_library_linear(weight, kernels, type);
 }
 
 }  // namespace mechsweep

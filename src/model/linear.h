@@ -1,40 +1,59 @@
 #pragma once
 
-#include <optional>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
-#include <ATen/ATen.h>
-
+#include "core/group.h"
 #include "model/kernel_set.h"
 
 namespace mechsweep {
 
-/// Every kernel always sees this many rows, the last panel padded, so that the same code path runs
-/// whatever a row's neighbours are. 128 reaches the speed of larger panels and wastes little on
-/// short batches.
+/// Up to kPanelRows rows of floats, wherever they lie.
+using Rows = std::span<const float* const>;
+
+/// Rows that are worked on together. Library kernels always see this many, the last panel padded,
+/// so that the same code path runs whatever a row's neighbours are. 128 reaches the speed of larger
+/// panels and wastes little on short batches.
 inline constexpr int64_t kPanelRows = 128;
 
-/// y = x W^T for panels of rows, with the weight packed once for the kernel.
+/// What weights are rounded to, and what matrix products take. Everything between products
+/// (residual stream, norms, rotation, attention, softmax, sums) is fp32 whatever the type, and so
+/// are the final norm and the unembedding (docs/engine.md).
+enum class ComputeType { float32, bfloat16 };
+std::string_view compute_type_name(ComputeType type);
+/// Throws Error{usage} for an unknown name.
+ComputeType parse_compute_type(const std::string& name);
+
+/// y = x W^T on rows, with the weight packed once for its kernel. A row's result depends on that
+/// row only: not on its neighbours, their number or its place. Safe to call from several threads.
 class Linear {
  public:
-  Linear() = default;
-  /// `weight` [N, K] fp32, contiguous; it is not kept unless the kernel set works on it as it is.
-  Linear(const at::Tensor& weight, KernelSet kernels);
-
-  /// `panel` [kPanelRows, K] fp32 with contiguous rows; gives [kPanelRows, N].
-  [[nodiscard]] at::Tensor forward(const at::Tensor& panel) const;
-  [[nodiscard]] int64_t out_features() const { return out_features_; }
-  [[nodiscard]] bool defined() const { return weight_.defined(); }
-
- private:
-  at::Tensor weight_;
-  int64_t out_features_ = 0;
-  KernelSet kernels_ = KernelSet::onednn;
+  virtual ~Linear() = default;
+  /// input: n <= kPanelRows rows of K floats; out: [n, N], rows one after another. With bfloat16
+  /// the input is rounded to it; sums are fp32; oneDNN and ATen round the result to bfloat16 too.
+  virtual void forward(Rows input, float* out) const = 0;
+  [[nodiscard]] virtual int64_t out_features() const = 0;
+  /// N K.
+  [[nodiscard]] virtual int64_t multiply_adds_per_row() const = 0;
+  /// Bytes of the packed weight.
+  [[nodiscard]] virtual int64_t bytes() const = 0;
 };
 
-/// Sum of contiguous fp32 tensors of one shape in the order of a binary tree over their indices:
-/// parts [0, n) as sum[0, n/2) + sum[n/2, n). Ranks that hold contiguous subtrees can add theirs
-/// first and get the same bits. Overwrites `parts`; the result is parts[0].
-at::Tensor tree_sum(std::vector<at::Tensor>& parts);
+/// A weight [N, K] fp32, row-major, which is copied.
+struct LinearWeight {
+  const float* values = nullptr;
+  int64_t out_features = 0;  ///< N
+  int64_t in_features = 0;   ///< K
+  /// Cuts of K: each part is summed by itself, and the parts in the order of a binary tree over
+  /// their indices ([0, n) as [0, n/2) + [n/2, n)). Ranks that hold contiguous subtrees can add
+  /// theirs first and get the same bits. Empty: one part.
+  std::vector<Range> parts;
+};
+std::unique_ptr<Linear> make_linear(const LinearWeight& weight, KernelSet kernels,
+                                    ComputeType type);
 
 }  // namespace mechsweep

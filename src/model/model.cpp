@@ -15,32 +15,25 @@ constexpr int kMaxParts = 8;
 /// Positions whose cosines and sines are kept; later ones are computed when they are needed.
 constexpr int kTurnsKept = 4096;
 
-/// The MLP's nonlinearity, part by part: [kPanelRows, parts * tile] (twice as wide where gated:
-/// gate then up) to [parts, kPanelRows, tile].
-at::Tensor activate_parts(const ModelConfig& config, const at::Tensor& values, int parts,
-                          int64_t tile) {
-  at::Tensor source = values;
-  at::Tensor out = at::empty({parts, kPanelRows, tile}, at::kFloat);
-  const int64_t width = parts * tile;
-  ensure(config.activation != ActivationKind::gelu_erf || !config.gated_mlp,
-         "gated erf GELU has no kernel yet");
-  // Widths are whole vectors, so that ATen's kernel has no remainder loop.
-  const bool erf = config.activation == ActivationKind::gelu_erf;
-  if (erf) source = at::gelu(values, "none");
-  const float* from = source.const_data_ptr<float>();
-  float* to = out.mutable_data_ptr<float>();
-  for (int64_t r = 0; r < kPanelRows; ++r)
-    for (int part = 0; part < parts; ++part) {
-      const float* place = from + r * source.size(1) + part * tile;
-      float* target = to + (part * kPanelRows + r) * tile;
-      if (erf) {
-        std::copy_n(place, tile, target);
-      } else {
-        activate_row(config.activation, place, config.gated_mlp ? place + width : nullptr, tile,
-                     target);
-      }
-    }
-  return out;
+void add_to_rows(const std::vector<float>& bias, int64_t rows, float* values) {
+  if (bias.empty()) return;
+  const auto width = static_cast<int64_t>(bias.size());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0; i < width; ++i) values[r * width + i] += bias[i];
+}
+
+/// Room for what a thread computes between two products, to be used again and again.
+float* thread_room(int64_t floats) {
+  static thread_local std::vector<float> room;
+  if (static_cast<int64_t>(room.size()) < floats) room.resize(floats);
+  return room.data();
+}
+
+/// Pointers to n rows of `width` floats that follow one another.
+std::vector<const float*> rows_at(const float* first, size_t n, int64_t width) {
+  std::vector<const float*> rows(n);
+  for (size_t i = 0; i < n; ++i) rows[i] = first + static_cast<int64_t>(i) * width;
+  return rows;
 }
 
 }  // namespace
@@ -52,34 +45,31 @@ int mlp_parts(const ModelConfig& config) {
   return std::min(kMaxParts, config.d_mlp);
 }
 
-void Model::embed(std::span<const int32_t> tokens, std::span<const int32_t> positions,
-                  float* out) const {
+void Model::embed(int32_t token, int32_t position, float* out) const {
   const int64_t width = config_.d_model;
-  const float* table = embedding_.const_data_ptr<float>();
-  const float* learned = positions_.defined() ? positions_.const_data_ptr<float>() : nullptr;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    float* row = out + static_cast<int64_t>(i) * width;
-    const float* token = table + tokens[i] * width;
-    for (int64_t d = 0; d < width; ++d)
-      row[d] = learned != nullptr ? token[d] + learned[positions[i] * width + d] : token[d];
+  std::copy_n(embedding_.data() + token * width, width, out);
+  if (positions_.empty()) return;
+  const float* learned = positions_.data() + position * width;
+  for (int64_t d = 0; d < width; ++d) out[d] += learned[d];
+}
+
+void Model::normalise(const NormWeights& weights, Rows rows, float* out) const {
+  const int64_t width = config_.d_model;
+  const auto eps = static_cast<float>(config_.norm_eps);
+  for (const float* row : rows) {
+    if (config_.norm == NormKind::layer) {
+      layer_norm_row(row, weights.gain.data(), weights.bias.data(), width, eps, out);
+    } else {
+      rms_norm_row(row, weights.gain.data(), width, eps, out);
+    }
+    out += width;
   }
 }
 
-at::Tensor Model::normalise(const NormWeights& weights, const at::Tensor& rows) const {
-  at::Tensor out = at::empty(rows.sizes(), at::kFloat);
-  const int64_t width = config_.d_model;
-  const auto eps = static_cast<float>(config_.norm_eps);
-  const float* gain = weights.gain.const_data_ptr<float>();
-  for (int64_t r = 0; r < rows.size(0); ++r) {
-    const float* from = rows.const_data_ptr<float>() + r * width;
-    float* to = out.mutable_data_ptr<float>() + r * width;
-    if (config_.norm == NormKind::layer) {
-      layer_norm_row(from, gain, weights.bias.const_data_ptr<float>(), width, eps, to);
-    } else {
-      rms_norm_row(from, gain, width, eps, to);
-    }
-  }
-  return out;
+void Model::multiply(const Linear& linear, Rows input, float* out) const {
+  linear.forward(input, out);
+  multiply_adds_.fetch_add(static_cast<int64_t>(input.size()) * linear.multiply_adds_per_row(),
+                           std::memory_order_relaxed);
 }
 
 void Model::compute_turns(int32_t position, float* turns) const {
@@ -100,7 +90,8 @@ void Model::keep_turns() {
     compute_turns(position, turns_.data() + position * width);
 }
 
-void Model::rotate(float* row, int heads, int32_t position) const {
+void Model::rotate(float* vectors, int heads, int32_t position) const {
+  if (config_.position != PositionKind::rotary) return;
   const auto half = static_cast<int64_t>(rope_frequencies_.size());
   const float* turns = turns_.data() + position * 2 * half;
   std::vector<float> computed;
@@ -109,60 +100,64 @@ void Model::rotate(float* row, int heads, int32_t position) const {
     compute_turns(position, computed.data());
     turns = computed.data();
   }
-  rotate_heads(row, heads, config_.head_size, turns, half);
+  rotate_heads(vectors, heads, config_.head_size, turns, half);
 }
 
-at::Tensor Model::project_qkv(int layer, const at::Tensor& resid,
-                              std::span<const int32_t> positions) const {
+void Model::project_qkv(int layer, Rows resid, float* qkv) const {
   const LayerWeights& weights = layers_[layer];
-  at::Tensor qkv = weights.qkv.forward(normalise(weights.attn_norm, resid));
-  if (weights.qkv_bias.defined()) qkv.add_(weights.qkv_bias);
-  if (config_.position == PositionKind::rotary) {
-    float* rows = qkv.mutable_data_ptr<float>();
-    // Queries and keys lie side by side, so they turn together.
-    const int heads = config_.n_heads + config_.n_kv_heads;
-    for (int64_t r = 0; r < kPanelRows; ++r) rotate(rows + r * qkv.size(1), heads, positions[r]);
+  const int64_t width = config_.d_model;
+  float* normalised = thread_room(static_cast<int64_t>(resid.size()) * width);
+  normalise(weights.attn_norm, resid, normalised);
+  multiply(*weights.qkv, rows_at(normalised, resid.size(), width), qkv);
+  add_to_rows(weights.qkv_bias, static_cast<int64_t>(resid.size()), qkv);
+}
+
+void Model::attention_output(int layer, Rows z, float* out) const {
+  multiply(*layers_[layer].out, z, out);
+  finish_row_parallel(layers_[layer].out_bias, static_cast<int64_t>(z.size()), out);
+}
+
+void Model::finish_row_parallel(const std::vector<float>& bias, int64_t rows, float* out) const {
+  group_->all_reduce_sum({out, static_cast<size_t>(rows * config_.d_model)});
+  add_to_rows(bias, rows, out);
+}
+
+void Model::mlp_norm(int layer, Rows resid, float* normalised) const {
+  normalise(layers_[layer].mlp_norm, resid, normalised);
+}
+
+void Model::mlp_hidden(int layer, Rows normalised, float* hidden) const {
+  const LayerWeights& weights = layers_[layer];
+  const int64_t units = config_.d_mlp;
+  const int64_t width = weights.up->out_features();
+  const auto rows = static_cast<int64_t>(normalised.size());
+  float* values = thread_room(rows * width);
+  multiply(*weights.up, normalised, values);
+  add_to_rows(weights.up_bias, rows, values);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = values + r * width;
+    activate_row(config_.activation, row, config_.gated_mlp ? row + units : nullptr, units,
+                 hidden + r * units);
   }
-  return qkv;
 }
 
-at::Tensor Model::attention_output(int layer, const at::Tensor& z) const {
-  const LayerWeights& weights = layers_[layer];
-  const int parts = attention_parts(config_);
-  std::vector<at::Tensor> sums;
-  for (int part = 0; part < parts; ++part) {
-    const Range heads = even_part(config_.n_heads, parts, part);
-    const at::Tensor slice =
-        z.narrow(1, heads.begin * config_.head_size, heads.size() * config_.head_size);
-    sums.push_back(weights.out_parts[part].forward(slice.contiguous()));
-  }
-  at::Tensor out = tree_sum(sums);
-  group_->all_reduce_sum({out.mutable_data_ptr<float>(), static_cast<size_t>(out.numel())});
-  if (weights.out_bias.defined()) out.add_(weights.out_bias);
-  return out;
+void Model::mlp_output(int layer, Rows hidden, float* out) const {
+  multiply(*layers_[layer].down, hidden, out);
+  finish_row_parallel(layers_[layer].down_bias, static_cast<int64_t>(hidden.size()), out);
 }
 
-at::Tensor Model::mlp_output(int layer, const at::Tensor& resid_mid) const {
-  const LayerWeights& weights = layers_[layer];
-  at::Tensor hidden = weights.up.forward(normalise(weights.mlp_norm, resid_mid));
-  if (weights.up_bias.defined()) hidden.add_(weights.up_bias);
-  const int parts = mlp_parts(config_);
-  hidden = activate_parts(config_, hidden, parts, mlp_tile_);
-  std::vector<at::Tensor> sums;
-  for (int part = 0; part < parts; ++part)
-    sums.push_back(weights.down_parts[part].forward(hidden.select(0, part)));
-  at::Tensor out = tree_sum(sums);
-  group_->all_reduce_sum({out.mutable_data_ptr<float>(), static_cast<size_t>(out.numel())});
-  if (weights.down_bias.defined()) out.add_(weights.down_bias);
-  return out;
+const float* Model::value_bias(int layer, int kv_head) const {
+  const std::vector<float>& bias = layers_[layer].qkv_bias;
+  if (bias.empty()) return nullptr;
+  return bias.data() + int64_t{config_.n_heads + config_.n_kv_heads + kv_head} * config_.head_size;
 }
 
-at::Tensor Model::final_norm(const at::Tensor& resid) const {
-  return normalise(final_norm_, resid);
+void Model::final_norm(Rows resid, float* normalised) const {
+  normalise(final_norm_, resid, normalised);
 }
 
-at::Tensor Model::logits(int64_t tile, const at::Tensor& normalised) const {
-  return unembedding_[tile].forward(normalised);
+void Model::logits(int64_t tile, Rows normalised, float* out) const {
+  multiply(*unembedding_[tile], normalised, out);
 }
 
 }  // namespace mechsweep

@@ -1,12 +1,11 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
-
-#include <ATen/ATen.h>
 
 #include "core/group.h"
 #include "model/checkpoint.h"
@@ -16,8 +15,8 @@
 namespace mechsweep {
 
 struct NormWeights {
-  at::Tensor gain;  ///< [D]
-  at::Tensor bias;  ///< [D], undefined for RMS norm
+  std::vector<float> gain;  ///< [D]
+  std::vector<float> bias;  ///< [D], empty for RMS norm
 };
 
 /// The weights of one layer as its kernels want them. Row-parallel products (attention output, MLP
@@ -25,25 +24,26 @@ struct NormWeights {
 /// every tensor-parallel degree, so that the degree does not change the order of sums.
 struct LayerWeights {
   NormWeights attn_norm;
-  Linear qkv;                     ///< [(H + 2 K) E, D]
-  at::Tensor qkv_bias;            ///< [(H + 2 K) E] or undefined
-  std::vector<Linear> out_parts;  ///< part i: [D, heads of part i times E]
-  at::Tensor out_bias;            ///< [D] or undefined
+  std::unique_ptr<Linear> qkv;  ///< [(H + 2 K) E, D]
+  std::vector<float> qkv_bias;  ///< [(H + 2 K) E] or empty
+  std::unique_ptr<Linear> out;  ///< [D, H E], in parts
+  std::vector<float> out_bias;  ///< [D] or empty
   NormWeights mlp_norm;
-  Linear up;  ///< gate (where gated) and up, rows grouped and padded by tile
-  at::Tensor up_bias;
-  std::vector<Linear> down_parts;  ///< part i: [D, padded tile width]
-  at::Tensor down_bias;
+  std::unique_ptr<Linear> up;    ///< gate (where gated) then up: [2 F or F, D]
+  std::vector<float> up_bias;    ///< like the rows of up, or empty
+  std::unique_ptr<Linear> down;  ///< [D, F], in parts
+  std::vector<float> down_bias;  ///< [D] or empty
 };
 
 struct LoadOptions {
-  KernelSet kernels = KernelSet::onednn;
+  KernelSet kernels = KernelSet::native;
+  ComputeType type = ComputeType::float32;
 };
 
-/// A loaded model: pieces of a transformer layer on panels of rows. A panel is [kPanelRows, ...]
-/// fp32; every method treats its rows independently, so a row's result depends on that row only.
-/// Methods are const and may be called from several threads; those marked collective must be called
-/// by all ranks of the group together.
+/// A loaded model: pieces of a transformer layer on up to kPanelRows rows. Every method treats its
+/// rows independently, so a row's result depends on that row only; results are written one row
+/// after another. Methods are const and may be called from several threads; those marked
+/// collective must be called by all ranks of the group together.
 class Model {
  public:
   /// Reads the weights one tensor at a time. Throws Error{input} on damaged files.
@@ -52,50 +52,66 @@ class Model {
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] KernelSet kernels() const { return kernels_; }
 
-  /// Token plus learned position embeddings of n tokens, into n rows [n, D] at `out`.
-  void embed(std::span<const int32_t> tokens, std::span<const int32_t> positions, float* out) const;
+  /// Token plus learned position embedding, D floats at `out`.
+  void embed(int32_t token, int32_t position, float* out) const;
 
-  /// Norm, projections, bias and rotation: queries then keys then values, [kPanelRows, (H+2K) E].
-  /// `positions`: kPanelRows absolute positions (any valid number on padding rows).
-  [[nodiscard]] at::Tensor project_qkv(int layer, const at::Tensor& resid,
-                                       std::span<const int32_t> positions) const;
-  /// Collective. The attention block's contribution to the residual from z [kPanelRows, H E].
-  [[nodiscard]] at::Tensor attention_output(int layer, const at::Tensor& z) const;
-  /// Collective. The MLP's contribution to the residual from resid_mid [kPanelRows, D].
-  [[nodiscard]] at::Tensor mlp_output(int layer, const at::Tensor& resid_mid) const;
+  /// Norm, projections and bias of resid rows [n, D]: queries, keys, values side by side,
+  /// [n, (H + 2 K) E], before rotation.
+  void project_qkv(int layer, Rows resid, float* qkv) const;
+  /// Rotates `heads` neighbouring heads of queries or keys, E floats each, in place; nothing where
+  /// positions are learned.
+  void rotate(float* vectors, int heads, int32_t position) const;
+  /// Collective. The attention block's contribution [n, D] to the residual from z rows [n, H E].
+  void attention_output(int layer, Rows z, float* out) const;
+  /// Norm [n, D] of rows [n, D] that the MLP reads.
+  void mlp_norm(int layer, Rows resid, float* normalised) const;
+  /// Hidden units [n, F] of normalised rows [n, D].
+  void mlp_hidden(int layer, Rows normalised, float* hidden) const;
+  /// Collective. The MLP's contribution [n, D] to the residual from its hidden units [n, F].
+  void mlp_output(int layer, Rows hidden, float* out) const;
+  /// The value bias of a key/value head, E floats; null where the model has none.
+  [[nodiscard]] const float* value_bias(int layer, int kv_head) const;
 
-  [[nodiscard]] at::Tensor final_norm(const at::Tensor& resid) const;
+  void final_norm(Rows resid, float* normalised) const;
   /// Unembedding in tiles of the vocabulary: tile i holds logits of tokens
   /// [i * kVocabTile, min(V, (i + 1) * kVocabTile)).
   [[nodiscard]] int64_t vocab_tiles() const { return static_cast<int64_t>(unembedding_.size()); }
-  [[nodiscard]] at::Tensor logits(int64_t tile, const at::Tensor& normalised) const;
+  [[nodiscard]] int64_t tile_size(int64_t tile) const { return unembedding_[tile]->out_features(); }
+  /// Logits [n, tile size] of one tile.
+  void logits(int64_t tile, Rows normalised, float* out) const;
   static constexpr int64_t kVocabTile = 4096;
 
   /// Bytes of all weights held.
   [[nodiscard]] int64_t weight_bytes() const { return weight_bytes_; }
+  /// Floating-point operations of all matrix products so far, a multiply and an add being two.
+  [[nodiscard]] double product_flops() const {
+    return 2.0 * static_cast<double>(multiply_adds_.load(std::memory_order_relaxed));
+  }
 
  private:
   friend class ModelLoader;
 
-  [[nodiscard]] at::Tensor normalise(const NormWeights& weights, const at::Tensor& rows) const;
-  /// Turns the queries and keys of a row.
-  void rotate(float* row, int heads, int32_t position) const;
+  void normalise(const NormWeights& weights, Rows rows, float* out) const;
+  void multiply(const Linear& linear, Rows input, float* out) const;
+  /// Adds up partial results of the group's ranks, then the bias.
+  void finish_row_parallel(const std::vector<float>& bias, int64_t rows, float* out) const;
   /// Cosines then sines of a position's angles.
   void compute_turns(int32_t position, float* turns) const;
   void keep_turns();
 
   ModelConfig config_;
   KernelSet kernels_;
+  ComputeType type_;
   Group* group_;
-  at::Tensor embedding_;  ///< [V, D]
-  at::Tensor positions_;  ///< [max_positions, D] or undefined
+  std::vector<float> embedding_;  ///< [V, D]
+  std::vector<float> positions_;  ///< [max_positions, D] or empty
   std::vector<LayerWeights> layers_;
   NormWeights final_norm_;
-  std::vector<Linear> unembedding_;
+  std::vector<std::unique_ptr<Linear>> unembedding_;
   std::vector<float> rope_frequencies_;  ///< one for each pair of rotated dimensions
   std::vector<float> turns_;             ///< compute_turns of the first positions
-  int64_t mlp_tile_ = 0;                 ///< padded width of an MLP tile
   int64_t weight_bytes_ = 0;
+  mutable std::atomic<int64_t> multiply_adds_ = 0;
 };
 
 /// Parts that row-parallel products are cut into.

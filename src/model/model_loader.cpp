@@ -1,8 +1,8 @@
+#include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
 #include "model/model.h"
-#include "model/vector_math.h"
 
 namespace mechsweep {
 
@@ -16,7 +16,6 @@ class ModelLoader {
   void load() {
     const ModelConfig& config = model_.config_;
     const ModelTensors& tensors = checkpoint_.tensors;
-    model_.mlp_tile_ = padded_tile(config);
     model_.embedding_ = keep(read(tensors.embedding));
     if (tensors.positions.present()) model_.positions_ = keep(read(tensors.positions));
     for (const LayerTensors& layer : tensors.layers) model_.layers_.push_back(load_layer(layer));
@@ -26,14 +25,6 @@ class ModelLoader {
   }
 
  private:
-  static int64_t padded_tile(const ModelConfig& config) {
-    const int parts = mlp_parts(config);
-    int64_t widest = 0;
-    for (int part = 0; part < parts; ++part)
-      widest = std::max(widest, even_part(config.d_mlp, parts, part).size());
-    return round_up(widest, kLanes);
-  }
-
   /// [out, in] or [out], fp32, contiguous.
   at::Tensor read(const TensorRef& ref) const {
     const TensorInfo* info = checkpoint_.source->find(ref.name);
@@ -54,7 +45,8 @@ class ModelLoader {
       checkpoint_.source->read_rows(ref.name, rows.begin, rows.end,
                                     tensor.mutable_data_ptr<float>());
     }
-    return ref.interleaved_heads > 0 ? undo_interleaving(tensor, ref.interleaved_heads) : tensor;
+    if (ref.interleaved_heads > 0) tensor = undo_interleaving(tensor, ref.interleaved_heads);
+    return model_.type_ == ComputeType::bfloat16 ? tensor.to(at::kBFloat16).to(at::kFloat) : tensor;
   }
 
   /// Rows of a head stored as (0, E/2, 1, E/2 + 1, ...) back to (0, 1, ..., E - 1).
@@ -65,38 +57,42 @@ class ModelLoader {
     return pairs.transpose(1, 2).contiguous().reshape(shape);
   }
 
-  at::Tensor keep(at::Tensor tensor) {
+  std::vector<float> keep(const at::Tensor& tensor) {
     model_.weight_bytes_ += tensor.numel() * 4;
-    return tensor;
+    const at::Tensor whole = tensor.contiguous();
+    return {whole.const_data_ptr<float>(), whole.const_data_ptr<float>() + whole.numel()};
   }
 
-  Linear pack(const at::Tensor& weight) {
-    model_.weight_bytes_ += weight.numel() * 4;
-    return {weight.contiguous(), model_.kernels_};
+  std::unique_ptr<Linear> pack(const at::Tensor& weight, ComputeType type,
+                               std::vector<Range> parts = {}) {
+    const at::Tensor whole = weight.contiguous();
+    auto linear = make_linear({.values = whole.const_data_ptr<float>(),
+                               .out_features = whole.size(0),
+                               .in_features = whole.size(1),
+                               .parts = std::move(parts)},
+                              model_.kernels_, type);
+    model_.weight_bytes_ += linear->bytes();
+    return linear;
+  }
+  std::unique_ptr<Linear> pack(const at::Tensor& weight) { return pack(weight, model_.type_); }
+
+  /// The cut of a row-parallel product's inputs: `count` things of `size` numbers in even parts.
+  static std::vector<Range> even_parts(int64_t count, int parts, int64_t size) {
+    std::vector<Range> ranges;
+    for (int part = 0; part < parts; ++part) {
+      const Range range = even_part(count, parts, part);
+      ranges.push_back({range.begin * size, range.end * size});
+    }
+    return ranges;
   }
 
   NormWeights norm(const TensorRef& gain, const TensorRef& bias) {
-    return {keep(read(gain)), bias.present() ? keep(read(bias)) : at::Tensor()};
+    return {keep(read(gain)), bias.present() ? keep(read(bias)) : std::vector<float>()};
   }
 
   /// The values of a bias, or zeros where this one is absent but a neighbour has one.
   at::Tensor bias_or_zeros(const TensorRef& ref, int64_t size) const {
     return ref.present() ? read(ref) : at::zeros({size}, at::kFloat);
-  }
-
-  /// Moves rows into tiles of padded width: [F, ...] to [parts * tile, ...], padding zero.
-  [[nodiscard]] at::Tensor tiled(const at::Tensor& rows) const {
-    const ModelConfig& config = model_.config_;
-    const int parts = mlp_parts(config);
-    std::vector<int64_t> shape = rows.sizes().vec();
-    shape[0] = parts * model_.mlp_tile_;
-    at::Tensor out = at::zeros(shape, at::kFloat);
-    for (int part = 0; part < parts; ++part) {
-      const Range tile = even_part(config.d_mlp, parts, part);
-      out.narrow(0, part * model_.mlp_tile_, tile.size())
-          .copy_(rows.narrow(0, tile.begin, tile.size()));
-    }
-    return out;
   }
 
   LayerWeights load_layer(const LayerTensors& layer) {
@@ -118,41 +114,38 @@ class ModelLoader {
           keep(at::cat({bias_or_zeros(layer.q_bias, q_rows), bias_or_zeros(layer.k_bias, kv_rows),
                         bias_or_zeros(layer.v_bias, kv_rows)}));
     }
-    const at::Tensor out = read(layer.o);
-    const int parts = attention_parts(config);
-    for (int part = 0; part < parts; ++part) {
-      const Range heads = even_part(config.n_heads, parts, part);
-      weights.out_parts.push_back(
-          pack(out.narrow(1, heads.begin * config.head_size, heads.size() * config.head_size)));
-    }
+    weights.out = pack(read(layer.o), model_.type_,
+                       even_parts(config.n_heads, attention_parts(config), config.head_size));
     if (layer.o_bias.present()) weights.out_bias = keep(read(layer.o_bias));
   }
 
   void load_mlp(const LayerTensors& layer, LayerWeights& weights) {
     const ModelConfig& config = model_.config_;
-    at::Tensor up = tiled(read(layer.up));
-    if (config.gated_mlp) up = at::cat({tiled(read(layer.gate)), up});
+    at::Tensor up = read(layer.up);
+    if (config.gated_mlp) up = at::cat({read(layer.gate), up});
     weights.up = pack(up);
     if (layer.up_bias.present() || layer.gate_bias.present()) {
-      at::Tensor bias = tiled(bias_or_zeros(layer.up_bias, config.d_mlp));
-      if (config.gated_mlp)
-        bias = at::cat({tiled(bias_or_zeros(layer.gate_bias, config.d_mlp)), bias});
+      at::Tensor bias = bias_or_zeros(layer.up_bias, config.d_mlp);
+      if (config.gated_mlp) bias = at::cat({bias_or_zeros(layer.gate_bias, config.d_mlp), bias});
       weights.up_bias = keep(bias);
     }
-    const at::Tensor down = tiled(read(layer.down).t());
-    for (int part = 0; part < mlp_parts(config); ++part)
-      weights.down_parts.push_back(
-          pack(down.narrow(0, part * model_.mlp_tile_, model_.mlp_tile_).t()));
+    weights.down =
+        pack(read(layer.down), model_.type_, even_parts(config.d_mlp, mlp_parts(config), 1));
     if (layer.down_bias.present()) weights.down_bias = keep(read(layer.down_bias));
   }
 
   void load_unembedding() {
     const TensorRef& ref = checkpoint_.tensors.unembedding;
-    const at::Tensor table = ref.present() ? read(ref) : model_.embedding_;
     const int64_t vocab = model_.config_.vocab_size;
+    const at::Tensor table =
+        ref.present()
+            ? read(ref)
+            : at::from_blob(model_.embedding_.data(), {vocab, model_.config_.d_model}, at::kFloat);
+    // Logits are fp32 whatever the type of the run.
     for (int64_t begin = 0; begin < vocab; begin += Model::kVocabTile)
       model_.unembedding_.push_back(
-          pack(table.narrow(0, begin, std::min(Model::kVocabTile, vocab - begin))));
+          pack(table.narrow(0, begin, std::min(Model::kVocabTile, vocab - begin)),
+               ComputeType::float32));
   }
 
   void load_rope() {
@@ -171,7 +164,7 @@ class ModelLoader {
 };
 
 Model::Model(const Checkpoint& checkpoint, Group& group, const LoadOptions& options)
-    : config_(checkpoint.config), kernels_(options.kernels), group_(&group) {
+    : config_(checkpoint.config), kernels_(options.kernels), type_(options.type), group_(&group) {
   const at::NoGradGuard no_grad;
   ensure(group.size() == 1, "tensor parallel loading was asked for before it exists");
   try {

@@ -16,8 +16,7 @@ void rms_norm_row(const float* row, const float* gain, int64_t width, float eps,
 void layer_norm_row(const float* row, const float* gain, const float* bias, int64_t width,
                     float eps, float* out);
 
-/// out = act(values), or act(values) * factor where factor is not null. `count` is a multiple of
-/// kLanes. gelu_erf is not done here (aborts).
+/// out = act(values), or act(values) * factor where factor is not null.
 void activate_row(ActivationKind kind, const float* values, const float* factor, int64_t count,
                   float* out);
 

@@ -57,7 +57,9 @@ void plan_run(Plan& plan, const ExperimentEntry& entry, const std::string& model
   try {
     planned.run = entry.experiment->bind({.run_id = planned.id,
                                           .model = &plan.models[planned.model].checkpoint.config,
-                                          .prompts = &set});
+                                          .prompts = &set,
+                                          .seed = plan.sweep.seed,
+                                          .config_folder = plan.sweep.folder});
   } catch (const Error& error) {
     throw error.within(
         fmt::format("{}: experiment '{}' on model '{}'", plan.sweep.path, entry.id, model_id));
@@ -71,6 +73,14 @@ void plan_run(Plan& plan, const ExperimentEntry& entry, const std::string& model
     std::move(units.begin(), units.end(), std::back_inserter(plan.units));
   }
   plan.runs.push_back(std::move(planned));
+}
+
+Json experiment_parameters(const Sweep& sweep, const ExperimentEntry& entry) {
+  try {
+    return entry.experiment->parameters(sweep.folder);
+  } catch (const Error& error) {
+    throw error.within(fmt::format("{}: experiment '{}'", sweep.path, entry.id));
+  }
 }
 
 Json identity_of(const Plan& plan) {
@@ -94,7 +104,7 @@ Json identity_of(const Plan& plan) {
         {"hash", prompts->hash}};
   for (const ExperimentEntry& entry : plan.sweep.experiments)
     identity["experiments"][entry.id] = {{"kind", entry.kind},
-                                         {"parameters", entry.experiment->parameters()},
+                                         {"parameters", experiment_parameters(plan.sweep, entry)},
                                          {"models", entry.models},
                                          {"prompts", entry.prompts},
                                          {"statistics", entry.statistics.to_json()}};

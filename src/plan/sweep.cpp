@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text_file.h"
+#include "model/kernel_set.h"
 #include "plan/yaml_reader.h"
 
 namespace mechsweep {
@@ -80,10 +81,9 @@ class SweepReader {
     ModelEntry model{.id = read_id(entry), .path = entry.text("path")};
     model.resolved = resolve_path(sweep_.folder, model.path);
     model.dtype = entry.choice_or("dtype", "float32", {"float32", "bfloat16", "float16"});
-    if (model.dtype != "float32")
-      problems_.add(
-          *entry.get("dtype"),
-          fmt::format("dtype '{}' is not supported by this version; use float32", model.dtype));
+    if (model.dtype == "float16")
+      problems_.add(*entry.get("dtype"),
+                    "dtype 'float16' is not supported by this version; use float32 or bfloat16");
     if (const ConfigNode* degree = entry.get("tensor_parallel"))
       if (degree->scalar != "1" && degree->scalar != "auto")
         problems_.add(*degree, "tensor parallelism is not supported by this version; use 1");
@@ -126,9 +126,6 @@ class SweepReader {
   void refuse_later_keys(MapReader& entry) {
     for (const char* later : {"evaluate", "controls"})
       if (entry.has(later)) problems_.add(*entry.get(later), "is not supported by this version");
-    if (const ConfigNode* downstream = entry.get("downstream"))
-      if (downstream->scalar != "recompute")
-        problems_.add(*downstream, "only 'recompute' is supported by this version");
   }
 
   static void forgive_keys(MapReader& entry) {
@@ -166,10 +163,8 @@ class SweepReader {
     const ConfigNode* node = reader_.get("execution");
     if (node == nullptr) return;
     MapReader map(*node, problems_);
-    execution.executor = map.choice_or("executor", "naive", {"naive", "wavefront"});
-    if (execution.executor == "wavefront")
-      problems_.add(*map.get("executor"), "the wavefront executor does not exist yet; use naive");
-    execution.kernels = map.choice_or("kernels", "onednn", {"onednn", "aten"});
+    execution.executor = map.choice_or("executor", execution.executor, {"naive", "wavefront"});
+    execution.kernels = map.choice_or("kernels", execution.kernels, kernel_set_names());
     execution.memory_gib = map.number_or("memory_gib", execution.memory_gib, 0.01, 1e6);
     execution.threads_per_rank = static_cast<int>(map.integer_or("threads_per_rank", 0, 1, 4096));
     execution.sync_interval_s =

@@ -17,7 +17,7 @@ struct ModelEntry {
   std::string id;
   std::string path;      ///< as the config gives it
   std::string resolved;  ///< relative to the config file's folder
-  std::string dtype;     ///< "float32"
+  std::string dtype;     ///< "float32" or "bfloat16"
   int tensor_parallel = 1;
 };
 
@@ -40,8 +40,8 @@ struct ExperimentEntry {
 
 /// `execution:`: how to compute. Nothing here changes a number except `kernels`.
 struct ExecutionConfig {
-  std::string executor = "naive";
-  std::string kernels = "onednn";
+  std::string executor = "wavefront";
+  std::string kernels = "native";
   double memory_gib = 2.0;   ///< for activations, per rank, beside the weights
   int threads_per_rank = 0;  ///< 0: cores of the machine divided by its ranks
   double sync_interval_s = 30.0;

@@ -31,10 +31,9 @@ std::vector<Unit> cut_units(const std::string& run_id, int run, int stage, const
   ensure(prompts > 0, "a run has no prompts");
   const int64_t firsts = std::max<int64_t>(1, spec.first_size);
   double total = 0.0;
-  std::vector<double> of_prompt(prompts);
   for (int64_t p = 0; p < prompts; ++p) {
-    for (int64_t f = 0; f < firsts; ++f) of_prompt[p] += costs.flops(stage, p, f);
-    total += of_prompt[p];
+    total += costs.shared_flops(stage, p);
+    for (int64_t f = 0; f < firsts; ++f) total += costs.flops(stage, p, f);
   }
   // Units hold whole prompts where they can, since edits of one prompt share their base run.
   const double target = std::clamp(total / kFewestUnits, kSmallestUnitFlops, kUnitFlops);
@@ -46,8 +45,10 @@ std::vector<Unit> cut_units(const std::string& run_id, int run, int stage, const
     for (int64_t j = 0; j < first_parts; ++j) {
       Unit unit{.run = run, .stage = stage, .prompts = even_part(prompts, prompt_parts, i)};
       const Range first = even_part(firsts, first_parts, j);
-      for (int64_t p = unit.prompts.begin; p < unit.prompts.end; ++p)
+      for (int64_t p = unit.prompts.begin; p < unit.prompts.end; ++p) {
+        unit.flops += costs.shared_flops(stage, p);
         for (int64_t f = first.begin; f < first.end; ++f) unit.flops += costs.flops(stage, p, f);
+      }
       if (spec.first_size > 0) unit.first = first;
       unit.id = unit_id(run_id, spec.name, unit.prompts, unit.first);
       units.push_back(std::move(unit));

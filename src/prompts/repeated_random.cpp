@@ -13,7 +13,8 @@ namespace {
 /// 2022, "In-context learning and induction heads"). Tokens are drawn without replacement, so
 /// that the earlier occurrence of every token is unambiguous. Every position after the first
 /// period is a target whose answer is the token that follows it, except the last position, which
-/// nothing follows. Spans period_1, period_2, ... name the periods.
+/// nothing follows; with `targets: last` only the last of these is. Spans period_1, period_2, ...
+/// name the periods.
 class RepeatedRandom final : public PromptSource {
  public:
   RepeatedRandom(std::string id, MapReader& reader)
@@ -21,13 +22,15 @@ class RepeatedRandom final : public PromptSource {
         count_(reader.integer("count", 1, kMaxGeneratedPrompts)),
         period_(reader.integer("period", 2, kMaxGeneratedTokens)),
         repeats_(reader.integer("repeats", 2, kMaxGeneratedTokens)),
-        prefix_(require_prefix(reader)) {}
+        prefix_(require_prefix(reader)),
+        targets_(reader.choice_or("targets", "each", {"each", "last"})) {}
 
   [[nodiscard]] Json parameters(const PromptContext& /*context*/) const override {
     return {{"count", count_},
             {"period", period_},
             {"repeats", repeats_},
-            {"prefix", prefix_.to_json()}};
+            {"prefix", prefix_.to_json()},
+            {"targets", targets_}};
   }
 
   [[nodiscard]] std::vector<Prompt> make(const PromptContext& context) const override {
@@ -61,7 +64,9 @@ class RepeatedRandom final : public PromptSource {
                                                         static_cast<int32_t>(prompt.tokens.size())};
     }
     const auto length = static_cast<int32_t>(prompt.tokens.size());
-    for (auto at = prompt.prefix_length + static_cast<int32_t>(period_); at + 1 < length; ++at)
+    const auto first =
+        targets_ == "last" ? length - 2 : prompt.prefix_length + static_cast<int32_t>(period_);
+    for (auto at = first; at + 1 < length; ++at)
       prompt.targets.push_back({at, prompt.tokens[at + 1], {}});
     return prompt;
   }
@@ -71,6 +76,7 @@ class RepeatedRandom final : public PromptSource {
   int64_t period_;
   int64_t repeats_;
   Prefix prefix_;
+  std::string targets_;  ///< each or last
 };
 
 }  // namespace

@@ -175,7 +175,7 @@ Json run_attributes(const Plan& plan, const PlannedRun& run, int index) {
   attributes["run_id"] = run.id;
   attributes["prompts_group"] = prompts_group(plan, prompts);
   attributes["vocab_size"] = model.checkpoint.config.vocab_size;
-  attributes["parameters"] = run.entry->experiment->parameters().dump();
+  attributes["parameters"] = run.entry->experiment->parameters(plan.sweep.folder).dump();
   attributes["statistics"] = run.entry->statistics.to_json().dump();
   attributes["prefix"] =
       prompts.set.parameters.contains("prefix") ? prompts.set.parameters["prefix"].dump() : "none";

@@ -114,8 +114,9 @@ inline std::vector<int32_t> all_positions(const TestPrompt& prompt) {
 class LoadedModel {
  public:
   explicit LoadedModel(const Checkpoint& checkpoint, int threads = 1,
-                       KernelSet kernels = KernelSet::onednn)
-      : pool_(threads), model_(checkpoint, group_, {.kernels = kernels}) {}
+                       KernelSet kernels = KernelSet::native,
+                       ComputeType type = ComputeType::float32)
+      : pool_(threads), model_(checkpoint, group_, {.kernels = kernels, .type = type}) {}
 
   [[nodiscard]] const Model& model() const { return model_; }
   [[nodiscard]] const ModelConfig& config() const { return model_.config(); }
@@ -124,7 +125,16 @@ class LoadedModel {
                                         std::span<const Task> tasks,
                                         int64_t memory_bytes = kAmpleMemory,
                                         AttentionObserver* observer = nullptr) {
-    return make_naive_executor(model_, pool_, memory_bytes)->run(prompts, tasks, observer);
+    std::vector<std::vector<Reading>> readings;
+    for (TaskResult& result : naive(memory_bytes)->run(prompts, tasks, observer))
+      readings.push_back(std::move(result.readings));
+    return readings;
+  }
+  [[nodiscard]] std::unique_ptr<Executor> naive(int64_t memory_bytes = kAmpleMemory) {
+    return make_naive_executor(model_, pool_, memory_bytes);
+  }
+  [[nodiscard]] std::unique_ptr<Executor> wavefront(int64_t memory_bytes = kAmpleMemory) {
+    return make_wavefront_executor(model_, pool_, memory_bytes);
   }
 
  private:

@@ -104,10 +104,10 @@ class GoldenRandom : public ::testing::TestWithParam<const char*> {
       Edit edit{.site = site, .layer = layer};
       if (run.at("operation") == "replace") {
         edit.operation = Operation::replace;
-        edit.donor = run.at("direction") == "clean_to_corrupt" ? Side::clean : Side::corrupt;
+        edit.donor.side = run.at("direction") == "clean_to_corrupt" ? Side::clean : Side::corrupt;
       }
       const std::string place = fmt::format("/{}", layer);
-      if (!site_info(site).per_head) {
+      if (site_info(site).heads == SiteHeads::none) {
         body(edit, place);
         continue;
       }

@@ -37,12 +37,13 @@ std::vector<int32_t> random_subset(RandomStream& random, int32_t population) {
 
 Edit random_edit(RandomStream& random, const ModelConfig& config, const TestPrompt& prompt) {
   const SiteInfo& info = site_table()[random.below(kSiteCount)];
+  const int heads = site_head_count(info.site, config);
   Edit edit{.site = info.site,
             .layer = static_cast<int>(random.below(static_cast<uint32_t>(config.n_layers))),
             .positions = random_subset(random, prompt.length()),
             .operation = random.below(3) == 0 ? Operation::zero : Operation::replace,
-            .donor = random.below(2) == 0 ? Side::clean : Side::corrupt};
-  if (info.per_head) edit.heads = random_subset(random, config.n_heads);
+            .donor = {.side = random.below(2) == 0 ? Side::clean : Side::corrupt}};
+  if (heads > 0) edit.heads = random_subset(random, heads);
   return edit;
 }
 
@@ -146,8 +147,8 @@ TEST_P(Invariance, DonorEqualToTheBaseChangesNothing) {
                     .layer = layer,
                     .positions = all_positions(prompts_[p]),
                     .operation = Operation::replace,
-                    .donor = side};
-          for (int head = 0; info.per_head && head < model.config().n_heads; ++head)
+                    .donor = {.side = side}};
+          for (int head = 0; head < site_head_count(info.site, model.config()); ++head)
             edit.heads.push_back(head);
           tasks.push_back({.prompt = static_cast<int32_t>(p),
                            .intervention = {side, {edit}},
@@ -175,7 +176,7 @@ TEST_P(Invariance, ReplacingTheWholeStreamGivesTheDonorsResult) {
                             .layer = layer,
                             .positions = all_positions(prompts_[p]),
                             .operation = Operation::replace,
-                            .donor = Side::clean}}},
+                            .donor = {.side = Side::clean}}}},
                          prompts_[p].reads});
     const auto readings = model.run(views_, tasks);
     for (size_t i = 1; i < tasks.size(); ++i)
@@ -193,7 +194,7 @@ TEST_P(Invariance, PositionsBeforeThePromptsDivergeGiveNothing) {
       shared.push_back(static_cast<int32_t>(shared.size()));
     if (shared.empty()) continue;
     for (const SiteInfo& info : site_table()) {
-      if (info.per_head) continue;
+      if (info.heads != SiteHeads::none) continue;
       const std::vector<Task> tasks{
           {static_cast<int32_t>(p), {.base = Side::corrupt}, prompts_[p].reads},
           {static_cast<int32_t>(p),
@@ -202,7 +203,7 @@ TEST_P(Invariance, PositionsBeforeThePromptsDivergeGiveNothing) {
               .layer = model.config().n_layers - 1,
               .positions = shared,
               .operation = Operation::replace,
-              .donor = Side::clean}}},
+              .donor = {.side = Side::clean}}}},
            prompts_[p].reads}};
       const auto readings = model.run(views_, tasks);
       expect_same_bits(readings[1], readings[0], fmt::format("prompt {} {}", p, info.name));

@@ -1,5 +1,6 @@
 #include "experiments/effect_metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -115,6 +116,81 @@ TEST(EffectMetrics, DamagedFilesAreRefused) {
   EXPECT_EQ(failure([&] { derive_effects(shorter); }),
             "input: run 'e/m/p': the sizes of its 'loss' datasets do not go together: the file is "
             "damaged");
+}
+
+TEST(EffectMetrics, AnswerRankAndKlAreThereWhereStored) {
+  StoredRun run = stored_effects();
+  const auto axes = run.find("loss")->axes;
+  const double n = kNaN;
+  run.arrays.push_back({"answer_rank", axes, {4, -1, 3, -1, 0, 1, 2, 3}});
+  run.arrays.push_back({"kl_base", axes, {0.5, n, 0.25, n, 0, 1, 2, 3}});
+  run.arrays.push_back({"kl_donor", axes, {1.5, n, 1.25, n, 1, 1, 2, 3}});
+  run.arrays.push_back({"base/answer_rank", run.find("base/loss")->axes, {1, -1, 0, 2}});
+  EXPECT_THAT(values(run, "answer_rank"), ElementsAre(4, IsNan(), 3, IsNan(), 0, 1, 2, 3));
+  EXPECT_THAT(values(run, "base_answer_rank"), ElementsAre(1, IsNan(), 0, 2));
+  EXPECT_THAT(values(run, "kl_base"), ElementsAre(0.5, IsNan(), 0.25, IsNan(), 0, 1, 2, 3));
+  EXPECT_THAT(values(run, "kl_donor"), ElementsAre(1.5, IsNan(), 1.25, IsNan(), 1, 1, 2, 3));
+  const auto metrics = derive_effects(run);
+  for (const char* name : {"answer_rank", "kl_base", "kl_donor"}) {
+    EXPECT_TRUE(find(metrics, name)->summarised) << name;
+    EXPECT_FALSE(find(metrics, name)->headline) << name;
+  }
+  run.arrays.back().values.pop_back();
+  EXPECT_EQ(
+      failure([&] { derive_effects(run); }),
+      "input: run 'e/m/p': the sizes of its 'base/loss' datasets do not go together: the file "
+      "is damaged");
+}
+
+std::vector<int> broken(const StoredRun& run, const std::string& name) {
+  const auto metrics = derive_effects(run);
+  const auto& flags = find(metrics, name)->broken;
+  return {flags.begin(), flags.end()};
+}
+
+StoredArray& array(StoredRun& run, const std::string& name) {
+  for (StoredArray& one : run.arrays)
+    if (one.name == name) return one;
+  fail(ErrorKind::internal, "there is no array {}", name);
+}
+
+TEST(EffectMetrics, WhatDoesNotApplyIsNotBroken) {
+  // The first prompt has one target of two, the second target of the other no wrong answers.
+  for (const Metric& metric : derive_effects(stored_effects()))
+    EXPECT_EQ(std::count(metric.broken.begin(), metric.broken.end(), 1), 0) << metric.name;
+}
+
+TEST(EffectMetrics, NumbersThatAreNoneAreBrokenWhereverTheyEnter) {
+  StoredRun run = stored_effects();
+  array(run, "loss").values[4] = kNaN;  // prompt b, layer 0, first target
+  array(run, "loss").values[2] = std::numeric_limits<double>::infinity();  // prompt a, layer 1
+  EXPECT_THAT(broken(run, "loss"), ElementsAre(0, 0, 1, 0, 1, 0, 0, 0));
+  EXPECT_THAT(broken(run, "delta_loss"), ElementsAre(0, 0, 1, 0, 1, 0, 0, 0));
+  EXPECT_THAT(broken(run, "base_loss"), ElementsAre(0, 0, 0, 0));
+  run = stored_effects();
+  array(run, "base/loss").values[2] = kNaN;  // the base of both layers of prompt b
+  EXPECT_THAT(broken(run, "delta_loss"), ElementsAre(0, 0, 0, 0, 1, 0, 1, 0));
+  EXPECT_THAT(broken(run, "loss"), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0));
+  run = stored_effects();
+  array(run, "donor/loss").values[0] = kNaN;
+  EXPECT_THAT(broken(run, "recovery_loss"), ElementsAre(1, 0, 1, 0, 0, 0, 0, 0));
+  EXPECT_THAT(broken(run, "delta_loss"), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0));
+  run = stored_effects();
+  array(run, "logit").values[1] = kNaN;  // a wrong token of prompt a, layer 0
+  EXPECT_THAT(broken(run, "margin"), ElementsAre(1, 0, 0, 0, 0, 0, 0, 0));
+  EXPECT_THAT(broken(run, "logit_1"), ElementsAre(1, 0, 0, 0, 0, 0, 0, 0));
+  EXPECT_THAT(broken(run, "logit_0"), ElementsAre(0, 0, 0, 0, 0, 0, 0, 0));
+}
+
+TEST(EffectMetrics, PositionsPastThePromptsEndAreNotBroken) {
+  StoredRun run = stored_effects();
+  for (StoredArray& one : run.arrays)
+    for (Axis& axis : one.axes)
+      if (axis.name == "layer") axis = {.name = "position", .size = 2};
+  run.prompt_lengths = {1, 2};
+  array(run, "loss").values = {kNaN, kNaN, kNaN, kNaN, 1, kNaN, 4, 7};
+  // Prompt a has position 0 only; both positions of prompt b are there.
+  EXPECT_THAT(broken(run, "loss"), ElementsAre(1, 0, 0, 0, 0, 1, 0, 0));
 }
 
 TEST(TaskPerformance, MeansAreOverTargetsThenPrompts) {

@@ -214,18 +214,79 @@ TEST_F(EffectRunTest, PromptsThatDoNotFitAreNamed) {
             "input: prompt 'a' has `corrupt_targets`, which are not supported yet");
 }
 
-TEST_F(EffectRunTest, CostCountsWholePasses) {
-  // By hand for 3 tokens: per layer 2*3*8*(2*8 + 2*4) projections, 2*3*8*16*3 gated MLP, 4*8*3*4/2
-  // attention; and 2 read rows of 2*8*100 each.
-  const double pass = 2 * (1152 + 2304 + 192) + 2 * 1600;
+TEST_F(EffectRunTest, CostIsWhatAnInterventionAdds) {
+  // Per row by hand: 256 for projections, 128 for the output projection, 768 for the MLP, 1600 for
+  // the unembedding; 32 for every (query, key). Prompt b has 3 tokens and is read at 0 and 2. A
+  // base run: layer 0 in full, the projections and the rows 0 and 2 of layer 1.
+  const double layer_0 = 3 * (256 + 128 + 768) + 6 * 32;
+  const double layer_1 = 3 * 256 + 2 * (128 + 768) + (1 + 3) * 32;
   const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
-  EXPECT_EQ(run->flops(0, 1, 0), pass);
-  EXPECT_EQ(run->flops(1, 1, 0), 2 * 3 * pass);  // heads times positions
+  EXPECT_EQ(run->flops(0, 1, 0), layer_0 + layer_1 + 2 * 1600);
+  EXPECT_EQ(run->shared_flops(0, 1), 0.0);
+  EXPECT_EQ(run->shared_flops(1, 1), layer_0 + layer_1);
+  // z of layer 0 at one position; then its projection in layer 1 and the rows that see and are
+  // read.
+  const double edited_row = 128 + 768 + 256;
+  const double row_2 = 3 * 32 + 128 + 768 + 1600;
+  const double row_0 = 1 * 32 + 128 + 768 + 1600;
+  EXPECT_EQ(run->flops(1, 1, 0), 2 * (3 * edited_row + 3 * row_2 + row_0));
   const auto both =
       bind_run("activation_patching",
                {{"site", "resid_pre"}, {"direction", "clean_to_corrupt"}, {"positions", "all"}});
-  EXPECT_EQ(both->flops(0, 1, 0), 2 * pass);
-  EXPECT_EQ(both->flops(1, 1, 1), pass);
+  EXPECT_EQ(both->flops(0, 1, 0), 2 * (layer_0 + layer_1 + 2 * 1600));
+  EXPECT_EQ(both->flops(1, 1, 1), layer_1 + 2 * 1600);
+  EXPECT_EQ(both->shared_flops(1, 1), 2 * (layer_0 + layer_1));
+}
+
+TEST_F(EffectRunTest, FreezeIsAskedForAndSaid) {
+  const auto run = bind_run("activation_patching", {{"site", "z"},
+                                                    {"direction", "corrupt_to_clean"},
+                                                    {"positions", {0}},
+                                                    {"heads", {"L0H1"}},
+                                                    {"downstream", "freeze"}});
+  run->execute(1, {0, 1}, {0, 1}, executor_);
+  EXPECT_THAT(executor_.asked, ElementsAre("clean 5,6|z L0 H1 P0 replace corrupt 5,9|freeze"));
+  const Json attributes = run->attributes();
+  EXPECT_EQ(attributes.at("downstream"), "freeze");
+  EXPECT_EQ(attributes.at("estimand"),
+            "z of the corrupt run pasted into the clean run at positions [0], everything else "
+            "frozen (direct effects)");
+}
+
+TEST_F(EffectRunTest, EverySiteCanBePatched) {
+  prompts_.prompts.pop_back();
+  for (const SiteInfo& info : site_table()) {
+    Json json = {{"site", info.name}, {"direction", "corrupt_to_clean"}, {"positions", {1}}};
+    const auto run = bind_run("activation_patching", json);
+    std::vector<std::string> axes;
+    const ArraySpec last = run->arrays().back();
+    for (const Axis& axis : last.axes) axes.push_back(fmt::format("{} {}", axis.name, axis.size));
+    std::vector<std::string> expected = {"prompt 1", "layer 2"};
+    const bool key_value = info.name == "k" || info.name == "v";
+    const bool query = info.name == "q" || info.name == "z" || info.name == "pattern";
+    if (query) expected.emplace_back("head 2");
+    if (key_value) expected.emplace_back("head 1");  // small_model has one key/value head
+    EXPECT_EQ(axes, expected) << info.name;
+    executor_.asked.clear();
+    run->execute(1, {0, 1}, {1, 2}, executor_);
+    EXPECT_EQ(executor_.asked.front(), fmt::format("clean 5,6|{} L1 H{} P1 replace corrupt 5,9",
+                                                   info.name, query || key_value ? "0" : ""));
+  }
+  Json json = {{"site", "k"}, {"direction", "corrupt_to_clean"}, {"positions", {1}}};
+  json["heads"] = {"L1H1"};
+  EXPECT_EQ(failure([&] { bind_run("activation_patching", json); }),
+            "usage: `heads` names L1H1, but the model has layers 0..1 with key/value heads 0..0");
+}
+
+TEST_F(EffectRunTest, PatchingOnlyReplaces) {
+  const Json json = {{"site", "resid_pre"},
+                     {"direction", "corrupt_to_clean"},
+                     {"positions", "all"},
+                     {"operation", "add"}};
+  EXPECT_EQ(
+      failure([&] { bind_run("activation_patching", json); }),
+      "usage: s.yaml:11:5: operation: patching only replaces; list other operations in a file "
+      "and use `kind: interventions`");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@ namespace {
 using test_experiments::failure;
 using test_experiments::node_of;
 using test_experiments::ragged_prompts;
+using test_experiments::small_model;
 using Numbers = std::vector<int32_t>;
 
 /// What a parser makes of one key, and what it complains about.
@@ -191,7 +192,9 @@ TEST(Heads, BadFormsAreNamedWithTheirPlace) {
 }
 
 TEST(Heads, ThoseThatTheModelLacksAreNamed) {
-  const auto check = [](const HeadSelection& heads) { return failure([&] { heads.check(2, 4); }); };
+  const auto check = [](const HeadSelection& heads) {
+    return failure([&] { heads.check(Site::z, small_model(2, 4)); });
+  };
   using Kind = HeadSelection::Kind;
   EXPECT_EQ(check({.kind = Kind::list, .list = {{1, 3}, {0, 0}}}), "nothing was thrown");
   EXPECT_EQ(check({.kind = Kind::list, .list = {{1, 4}}}),

@@ -1,5 +1,7 @@
 #include "experiments/summary.h"
 
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -53,6 +55,32 @@ TEST(Summary, TargetsAreAveragedWithinAPrompt) {
   ASSERT_EQ(base.axes.size(), 1U);
   EXPECT_EQ(base.axes[0].name, "all");
   EXPECT_THAT(base.values, ElementsAre(1.0, 2.5));
+}
+
+TEST(Summary, NumbersThatAreNoneAreLeftOutCountedAndSaid) {
+  StoredRun run = stored_effects();
+  for (StoredArray& array : run.arrays)
+    if (array.name == "loss") {
+      array.values[4] = kNaN;  // prompt b, layer 0, one target of two
+      array.values[6] = std::numeric_limits<double>::infinity();  // layer 1, both
+      array.values[7] = kNaN;
+    }
+  const RunSummary summary = summarise_run(run);
+  const SummaryMetric& delta = metric_of(summary, "delta_loss");
+  // The target that came out does not stand in for the prompt: 0.5 and 0 are prompt a's.
+  EXPECT_THAT(delta.values, ElementsAre(0.5, 0.0, IsNan(), IsNan()));
+  EXPECT_THAT(delta.non_finite, ElementsAre(1, 2));
+  EXPECT_EQ(summarise_metric(summary, delta, 1).cells[1].prompts, 1);
+  const SummaryMetric& recovery = metric_of(summary, "recovery_loss");
+  EXPECT_THAT(recovery.numerator, ElementsAre(0.5, 0.0, IsNan(), IsNan()));
+  EXPECT_THAT(metric_of(summary, "base_loss").non_finite, ElementsAre(0));
+  ASSERT_FALSE(summary.warnings.empty());
+  EXPECT_EQ(summary.warnings.front(),
+            "numbers that came out as NaN or infinite are left out, with their prompts: 3 of "
+            "delta_loss, 3 of recovery_loss, 3 of loss");
+  run.complete[1] = 0;  // not computed: then they are nothing to wonder about
+  for (const SummaryMetric& metric : summarise_run(run).metrics)
+    for (const int32_t count : metric.non_finite) EXPECT_EQ(count, 0) << metric.name;
 }
 
 TEST(Summary, RecoveryIsTheRatioOfMeans) {

@@ -1,106 +1,143 @@
 #include "model/attention.h"
 
-#include <cmath>
-#include <cstring>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include <fmt/format.h>
 
-#include "core/random.h"
-#include "model/vector_math.h"
+#include "unit/model/attention_support.h"
 
 namespace mechsweep {
 namespace {
+
+using namespace test_attention;
 
 struct Case {
   int64_t tokens;
   int64_t head_size;
 };
 
-/// Random queries, keys and values, [T, 3 E] as a projection lays them side by side.
-std::vector<float> random_rows(const Case& shape, uint64_t index) {
-  RandomStream random(3, "tests/attention", index);
-  std::vector<float> rows(shape.tokens * 3 * shape.head_size);
-  for (float& value : rows) value = static_cast<float>(random.uniform() * 4.0 - 2.0);
-  return rows;
-}
-
 class Attention : public ::testing::TestWithParam<Case> {
  protected:
-  static constexpr double kScale = 0.37;
-  /// Scores reach 20, so rounding moves one by some 4e-6 and its weight by that share; values by 2.
-  static constexpr double kRoom = 2e-5;
-
-  HeadCache cache_of(const std::vector<float>& rows, int64_t tokens) const {
-    const int64_t size = GetParam().head_size;
-    HeadCache cache;
-    cache.fill(rows.data() + size, rows.data() + 2 * size, tokens, size, 3 * size);
-    return cache;
+  [[nodiscard]] static ProjectedRows random_rows(int64_t queries, uint64_t index) {
+    return {GetParam().tokens, GetParam().head_size, queries, index};
+  }
+  /// Up to three places to cut at, each once.
+  static std::vector<int64_t> random_cuts(RandomStream& random) {
+    const auto places = static_cast<uint32_t>(GetParam().tokens - 1);
+    const auto drawn = random.sample_without_replacement(places, std::min(places, random.below(4)));
+    std::vector<int64_t> cuts;
+    for (const uint32_t place : drawn) cuts.push_back(int64_t{place} + 1);
+    std::sort(cuts.begin(), cuts.end());
+    return cuts;
   }
 
-  /// One row of attention in double precision, by the definition.
-  void exact_row(const std::vector<float>& rows, int64_t position, std::vector<double>& pattern,
-                 std::vector<double>& out) const {
-    const int64_t size = GetParam().head_size;
-    const auto at = [&](int64_t t, int64_t part, int64_t e) {
-      return static_cast<double>(rows[t * 3 * size + part * size + e]);
-    };
-    pattern.assign(position + 1, 0.0);
-    double total = 0.0;
-    for (int64_t key = 0; key <= position; ++key) {
-      double score = 0.0;
-      for (int64_t e = 0; e < size; ++e) score += at(position, 0, e) * at(key, 1, e);
-      pattern[key] = std::exp(kScale * score);
-      total += pattern[key];
-    }
-    out.assign(size, 0.0);
-    for (int64_t key = 0; key <= position; ++key) {
-      pattern[key] /= total;
-      for (int64_t e = 0; e < size; ++e) out[e] += pattern[key] * at(key, 2, e);
-    }
-  }
+  AttentionScratch scratch_;  ///< used again and again, as threads do
 };
 
 TEST_P(Attention, AgreesWithDoublePrecision) {
-  const auto [tokens, size] = GetParam();
-  const auto rows = random_rows(GetParam(), 0);
-  const HeadCache cache = cache_of(rows, tokens);
-  std::vector<float> pattern(cache.key_stride, -1.0F);
-  // One float more than a head, to see that nothing is written past it.
-  std::vector<float> out(size + 1, 123.0F);
-  std::vector<double> exact_pattern;
-  std::vector<double> exact_out;
-  for (int64_t q = 0; q < tokens; ++q) {
-    attend_row(cache, rows.data() + q * 3 * size, q, static_cast<float>(kScale), pattern.data(),
-               out.data());
-    exact_row(rows, q, exact_pattern, exact_out);
-    for (int64_t key = 0; key < cache.key_stride; ++key) {
-      if (key <= q) {
-        EXPECT_NEAR(pattern[key], exact_pattern[key], kRoom) << q << " " << key;
-      } else {
-        EXPECT_EQ(pattern[key], 0.0F) << q << " " << key;
+  const ProjectedRows rows = random_rows(1, 0);
+  const Keys keys(rows);
+  for (int64_t t = 0; t < rows.tokens(); ++t) {
+    SCOPED_TRACE(t);
+    expect_near(attend_to(place_of(keys, t), rows, scratch_)[0], exact_attention(rows, t, 0));
+  }
+}
+
+TEST_P(Attention, QueriesOfOneCallAreAloneWithTheKeys) {
+  for (const int64_t queries : {3, 4, 5, 8}) {
+    const ProjectedRows rows = random_rows(queries, 1);
+    const Keys keys(rows);
+    for (int64_t t = 0; t < rows.tokens(); t += 1 + t / 4) {
+      const AttentionPlace place = place_of(keys, t);
+      const auto together = attend_to(place, rows, scratch_);
+      for (int64_t q = 0; q < queries; ++q) {
+        SCOPED_TRACE(fmt::format("query {} of {} at {}", q, queries, t));
+        expect_near(together[q], exact_attention(rows, t, q));
+        std::vector<float> z(rows.head_size());
+        const AttentionQuery alone = {.query = rows.query(t, q), .out = z.data()};
+        attend(place, {&alone, 1}, scratch_);
+        EXPECT_TRUE(same_bits(z, together[q].z));
       }
     }
-    for (int64_t e = 0; e < size; ++e) EXPECT_NEAR(out[e], exact_out[e], kRoom) << q << " " << e;
-    EXPECT_EQ(out[size], 123.0F);
+  }
+}
+
+TEST_P(Attention, ZMayTakeThePlaceOfItsQuery) {
+  for (const int64_t queries : {1, 3, 8}) {
+    const ProjectedRows rows = random_rows(queries, 2);
+    const Keys keys(rows);
+    const int64_t size = rows.head_size();
+    const int64_t last = rows.tokens() - 1;
+    const auto expected = attend_to(place_of(keys, last), rows, scratch_);
+    std::vector<float> in_place(rows.query(last, 0), rows.query(last, 0) + queries * size);
+    std::vector<AttentionQuery> asked;
+    for (int64_t q = 0; q < queries; ++q)
+      asked.push_back({.query = in_place.data() + q * size, .out = in_place.data() + q * size});
+    attend(place_of(keys, last), asked, scratch_);
+    for (int64_t q = 0; q < queries; ++q)
+      EXPECT_TRUE(same_bits({in_place.begin() + q * size, in_place.begin() + (q + 1) * size},
+                            expected[q].z))
+          << q;
   }
 }
 
 TEST_P(Attention, LaterKeysDoNotChangeABit) {
-  const auto [tokens, size] = GetParam();
-  const auto rows = random_rows(GetParam(), 1);
-  const HeadCache whole = cache_of(rows, tokens);
-  std::vector<float> pattern(whole.key_stride);
-  for (int64_t q = 0; q < tokens; ++q) {
-    const HeadCache prefix = cache_of(rows, q + 1);
-    std::vector<float> one(size);
-    std::vector<float> other(size);
-    const float* query = rows.data() + q * 3 * size;
-    attend_row(whole, query, q, static_cast<float>(kScale), pattern.data(), one.data());
-    attend_row(prefix, query, q, static_cast<float>(kScale), pattern.data(), other.data());
-    EXPECT_EQ(std::memcmp(one.data(), other.data(), size * sizeof(float)), 0) << q;
+  const ProjectedRows rows = random_rows(2, 3);
+  const Keys whole(rows);
+  for (int64_t t = 0; t < rows.tokens(); ++t) {
+    SCOPED_TRACE(t);
+    const HeadCache prefix = rows.cache(0, t + 1);
+    const KeySegment only = {&prefix, 0, 0, t + 1};
+    const AttentionPlace short_place = {
+        .keys = {&only, 1}, .position = t, .scale = static_cast<float>(kScale)};
+    const auto one = attend_to(place_of(whole, t), rows, scratch_);
+    const auto other = attend_to(short_place, rows, scratch_);
+    for (int64_t q = 0; q < 2; ++q) expect_same_bits(one[q], other[q]);
+    ProjectedRows poisoned = rows;
+    for (int64_t later = t + 1; later < rows.tokens(); ++later) poisoned.poison(later);
+    const Keys with_nan(poisoned);
+    const auto third = attend_to(place_of(with_nan, t), poisoned, scratch_);
+    for (int64_t q = 0; q < 2; ++q) expect_same_bits(one[q], third[q]);
+  }
+}
+
+TEST_P(Attention, CutsDoNotChangeABit) {
+  RandomStream random(4, "tests/attention cuts");
+  const ProjectedRows rows = random_rows(3, 4);
+  const Keys whole(rows);
+  for (int draw = 0; draw < 60; ++draw) {
+    const Keys cut(rows, random_cuts(random), random);
+    const int64_t t =
+        draw == 0 ? rows.tokens() - 1 : random.below(static_cast<uint32_t>(rows.tokens()));
+    SCOPED_TRACE(fmt::format("draw {}, {} segments, position {}", draw, cut.segments.size(), t));
+    const auto one = attend_to(place_of(whole, t), rows, scratch_);
+    const auto other = attend_to(place_of(cut, t), rows, scratch_);
+    for (int64_t q = 0; q < 3; ++q) expect_same_bits(one[q], other[q]);
+  }
+}
+
+TEST_P(Attention, AWindowIsAttentionOverItsKeysAlone) {
+  RandomStream random(5, "tests/attention window");
+  const ProjectedRows rows = random_rows(5, 5);
+  const Keys whole(rows);
+  for (int draw = 0; draw < 40; ++draw) {
+    const int64_t t = random.below(static_cast<uint32_t>(rows.tokens()));
+    const int64_t first = draw % 4 == 0 ? t : random.below(static_cast<uint32_t>(t) + 1);
+    SCOPED_TRACE(fmt::format("draw {}, keys {}..{}", draw, first, t));
+    const auto found = attend_to(place_of(whole, t, first), rows, scratch_);
+    const Keys cut(rows, random_cuts(random), random);
+    const auto from_pieces = attend_to(place_of(cut, t, first), rows, scratch_);
+    ProjectedRows poisoned = rows;
+    for (int64_t early = 0; early < first; ++early) poisoned.poison(early);
+    const Keys with_nan(poisoned);
+    const auto window_only = attend_to(place_of(with_nan, t, first), poisoned, scratch_);
+    for (int64_t q = 0; q < rows.queries(); ++q) {
+      expect_near(found[q], exact_attention(rows, t, q, first));
+      expect_same_bits(found[q], from_pieces[q]);
+      expect_same_bits(found[q], window_only[q]);
+    }
   }
 }
 
@@ -112,80 +149,22 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
                                               param_info.param.head_size);
                          });
 
-MECHSWEEP_MULTIVERSION
-void exp_of(const float* x, float* out) {
-  store(out, exp_nonpositive(load(x)));
-}
-MECHSWEEP_MULTIVERSION
-void sigmoid_of(const float* x, float* out) {
-  store(out, sigmoid(load(x)));
-}
-
-TEST(VectorMath, ExpIsWithinTwoUnitsInTheLastPlace) {
-  double worst = 0.0;
-  for (int64_t step = 0; step <= 1'000'000; ++step) {
-    float x[kLanes];
-    float found[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane)
-      x[lane] = -87.0F * static_cast<float>(step * kLanes + lane) / (1'000'000.0F * kLanes + 16.0F);
-    exp_of(x, found);
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const double exact = std::exp(static_cast<double>(x[lane]));
-      const double unit = std::ldexp(1.0, std::ilogb(exact) - 23);
-      worst = std::max(worst, std::abs(static_cast<double>(found[lane]) - exact) / unit);
-    }
+TEST(HeadCache, PadsWithZerosAndForgetsWhatItHeld) {
+  const ProjectedRows first(20, 10, 1, 6);
+  HeadCache cache = first.cache(0, 20);
+  EXPECT_EQ(cache.key_stride, 32);
+  EXPECT_EQ(cache.value_stride, 16);
+  const std::vector<float> row = {1, 2, 3, 4, 5, 6};  // a query, a key and a value of 2 floats
+  const float* rows[] = {row.data(), row.data()};
+  cache.fill(rows, 2, 4, 2);
+  EXPECT_EQ(cache.length, 2);
+  EXPECT_EQ(cache.head_size, 2);
+  for (int64_t t = 0; t < cache.key_stride; ++t) {
+    EXPECT_EQ(cache.keys[t], t < 2 ? 3.0F : 0.0F) << t;
+    EXPECT_EQ(cache.keys[cache.key_stride + t], t < 2 ? 4.0F : 0.0F) << t;
   }
-  EXPECT_LE(worst, 2.0);
-  RecordProperty("worst_units_in_the_last_place", std::to_string(worst));
-}
-
-TEST(VectorMath, ExpAtTheEdges) {
-  float x[kLanes] = {0.0F, -0.0F, -1e-30F, -87.5F, -1e30F, -INFINITY};
-  float found[kLanes];
-  exp_of(x, found);
-  EXPECT_EQ(found[0], 1.0F);
-  EXPECT_EQ(found[1], 1.0F);
-  EXPECT_EQ(found[2], 1.0F);
-  EXPECT_EQ(found[3], 0.0F);
-  EXPECT_EQ(found[4], 0.0F);
-  EXPECT_EQ(found[5], 0.0F);
-}
-
-TEST(VectorMath, SigmoidIsRelativelyExactOnBothSides) {
-  for (int step = -2000; step <= 2000; ++step) {
-    float x[kLanes];
-    float found[kLanes];
-    for (int lane = 0; lane < kLanes; ++lane)
-      x[lane] = static_cast<float>(step) * 0.04F + 0.0025F * static_cast<float>(lane);
-    sigmoid_of(x, found);
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const double exact = 1.0 / (1.0 + std::exp(-static_cast<double>(x[lane])));
-      EXPECT_NEAR(found[lane], exact, 4e-7 * exact) << x[lane];
-    }
-  }
-}
-
-MECHSWEEP_MULTIVERSION
-void reduce(const float* x, float* sum, float* largest) {
-  *sum = sum_lanes(load(x));
-  *largest = max_lanes(load(x));
-}
-
-TEST(VectorMath, LanesAreAddedInTreeOrder) {
-  RandomStream random(5, "tests/lanes");
-  for (int draw = 0; draw < 100; ++draw) {
-    float x[kLanes];
-    for (float& value : x) value = static_cast<float>(random.uniform() - 0.5);
-    float tree[kLanes];
-    std::copy(x, x + kLanes, tree);
-    for (int half = kLanes / 2; half >= 1; half /= 2)
-      for (int i = 0; i < half; ++i) tree[i] += tree[i + half];
-    float sum = 0.0F;
-    float largest = 0.0F;
-    reduce(x, &sum, &largest);
-    EXPECT_EQ(sum, tree[0]);
-    EXPECT_EQ(largest, *std::max_element(x, x + kLanes));
-  }
+  for (int64_t e = 0; e < cache.value_stride; ++e)
+    EXPECT_EQ(cache.values[cache.value_stride + e], e == 0 ? 5.0F : e == 1 ? 6.0F : 0.0F) << e;
 }
 
 }  // namespace

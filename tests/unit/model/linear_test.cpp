@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -10,164 +11,158 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/thread_pool.h"
-#include "model/row_kernels.h"
+#include "model/packed_matrix.h"
 
 namespace mechsweep {
 namespace {
 
-at::Tensor random_tensor(std::vector<int64_t> shape, uint64_t index) {
+std::vector<float> random_values(int64_t count, uint64_t index) {
   RandomStream random(9, "tests/linear", index);
-  at::Tensor tensor = at::empty(shape, at::kFloat);
-  float* data = tensor.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < tensor.numel(); ++i)
-    data[i] = static_cast<float>(random.uniform() * 2.0 - 1.0);
-  return tensor;
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(random.uniform() * 2.0 - 1.0);
+  return values;
 }
+
+/// Rows that lie scattered, as the engine's do.
+class ScatteredRows {
+ public:
+  ScatteredRows(int64_t rows, int64_t width, uint64_t index)
+      : values_(random_values(rows * (width + 7), index)) {
+    for (int64_t r = rows - 1; r >= 0; --r) rows_.push_back(values_.data() + r * (width + 7));
+  }
+  [[nodiscard]] Rows rows() const { return rows_; }
+  void replace(size_t place, const float* row) { rows_[place] = row; }
+
+ private:
+  std::vector<float> values_;
+  std::vector<const float*> rows_;
+};
 
 struct Case {
   KernelSet kernels;
   int64_t out;
   int64_t in;
+  int parts;
 };
+
+LinearWeight weight_of(const std::vector<float>& values, const Case& shape) {
+  LinearWeight weight{
+      .values = values.data(), .out_features = shape.out, .in_features = shape.in, .parts = {}};
+  for (int part = 0; shape.parts > 1 && part < shape.parts; ++part)
+    weight.parts.push_back(even_part(shape.in, shape.parts, part));
+  return weight;
+}
 
 class LinearKernel : public ::testing::TestWithParam<Case> {
  protected:
   LinearKernel() : pool_(1) {}
-  ThreadPool pool_;  // one thread inside kernels
+  ThreadPool pool_;  // one thread inside library kernels
 };
 
 TEST_P(LinearKernel, AgreesWithDoublePrecision) {
-  const auto [kernels, out, in] = GetParam();
-  const at::Tensor weight = random_tensor({out, in}, 0);
-  const at::Tensor panel = random_tensor({kPanelRows, in}, 1);
-  const Linear linear(weight, kernels);
-  EXPECT_EQ(linear.out_features(), out);
-  const at::Tensor found = linear.forward(panel);
-  ASSERT_EQ(found.sizes(), (std::vector<int64_t>{kPanelRows, out}));
-  const float* w = weight.const_data_ptr<float>();
-  const float* x = panel.const_data_ptr<float>();
-  for (int64_t r = 0; r < kPanelRows; ++r)
-    for (int64_t n = 0; n < out; ++n) {
-      double exact = 0.0;
-      for (int64_t k = 0; k < in; ++k)
-        exact += static_cast<double>(x[r * in + k]) * static_cast<double>(w[n * in + k]);
-      EXPECT_NEAR(found.const_data_ptr<float>()[r * out + n], exact,
-                  1e-6 * std::sqrt(static_cast<double>(in)));
+  const Case shape = GetParam();
+  const std::vector<float> weight = random_values(shape.out * shape.in, 0);
+  for (const auto type : {ComputeType::float32, ComputeType::bfloat16}) {
+    const auto linear = make_linear(weight_of(weight, shape), shape.kernels, type);
+    EXPECT_EQ(linear->out_features(), shape.out);
+    const bool half = type == ComputeType::bfloat16;
+    const auto rounded = [half](float x) { return half ? rounded_to_bfloat16(x) : x; };
+    for (const int64_t n : {1, 3, 7, 64, 128}) {
+      const ScatteredRows input(n, shape.in, static_cast<uint64_t>(n));
+      std::vector<float> found(n * shape.out);
+      linear->forward(input.rows(), found.data());
+      for (int64_t r = 0; r < n; ++r)
+        for (int64_t j = 0; j < shape.out; ++j) {
+          double exact = 0.0;
+          for (int64_t k = 0; k < shape.in; ++k)
+            exact += static_cast<double>(rounded(input.rows()[r][k])) *
+                     static_cast<double>(rounded(weight[j * shape.in + k]));
+          // fp32 sums of terms below 1; the libraries round a bf16 product's parts to 8 bits.
+          const bool rounds = half && shape.kernels != KernelSet::native;
+          const double room = 1e-6 * std::sqrt(static_cast<double>(shape.in)) +
+                              (rounds ? 0.01 * std::sqrt(static_cast<double>(shape.in)) : 0.0);
+          EXPECT_NEAR(found[r * shape.out + j], exact, room);
+        }
     }
+  }
 }
 
 TEST_P(LinearKernel, ARowDependsOnItselfOnly) {
-  const auto [kernels, out, in] = GetParam();
-  const Linear linear(random_tensor({out, in}, 2), kernels);
-  const at::Tensor row = random_tensor({1, in}, 3);
-  const at::Tensor expected = linear.forward(row.expand({kPanelRows, in}).contiguous());
-  for (const int64_t place : {0, 1, 5, 63, 126, 127}) {
-    at::Tensor panel = random_tensor({kPanelRows, in}, 4 + static_cast<uint64_t>(place));
-    panel.select(0, place).copy_(row.select(0, 0));
-    const at::Tensor found = linear.forward(panel);
-    EXPECT_EQ(std::memcmp(found.const_data_ptr<float>() + place * out,
-                          expected.const_data_ptr<float>(), out * sizeof(float)),
-              0)
-        << place;
+  const Case shape = GetParam();
+  const std::vector<float> weight = random_values(shape.out * shape.in, 2);
+  const std::vector<float> row = random_values(shape.in, 3);
+  for (const auto type : {ComputeType::float32, ComputeType::bfloat16}) {
+    const auto linear = make_linear(weight_of(weight, shape), shape.kernels, type);
+    std::vector<float> expected(shape.out);
+    const float* alone = row.data();
+    linear->forward({&alone, 1}, expected.data());
+    for (const int64_t n : {2, 5, 8, 13, 127, 128})
+      for (const int64_t place : {int64_t{0}, n / 2, n - 1}) {
+        ScatteredRows input(n, shape.in, static_cast<uint64_t>(100 + n));
+        input.replace(place, row.data());
+        std::vector<float> found(n * shape.out);
+        linear->forward(input.rows(), found.data());
+        EXPECT_EQ(std::memcmp(found.data() + place * shape.out, expected.data(),
+                              shape.out * sizeof(float)),
+                  0)
+            << n << " rows, place " << place;
+      }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, LinearKernel,
-                         ::testing::Values(Case{KernelSet::onednn, 96, 64},
-                                           Case{KernelSet::onednn, 37, 10},
-                                           Case{KernelSet::onednn, 1, 1},
-                                           Case{KernelSet::aten, 96, 64},
-                                           Case{KernelSet::aten, 37, 10}),
-                         [](const auto& param_info) {
-                           return fmt::format("{}_{}x{}", kernel_set_name(param_info.param.kernels),
-                                              param_info.param.out, param_info.param.in);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Kernels, LinearKernel,
+    ::testing::Values(Case{KernelSet::native, 96, 64, 1}, Case{KernelSet::native, 37, 10, 1},
+                      Case{KernelSet::native, 1, 1, 1}, Case{KernelSet::native, 100, 70, 8},
+                      Case{KernelSet::native, 48, 33, 3}, Case{KernelSet::onednn, 96, 64, 1},
+                      Case{KernelSet::onednn, 37, 10, 1}, Case{KernelSet::onednn, 100, 70, 8},
+                      Case{KernelSet::onednn, 1, 1, 1}, Case{KernelSet::aten, 96, 64, 1},
+                      Case{KernelSet::aten, 37, 10, 3}),
+    [](const auto& instance) {
+      return fmt::format("{}_{}x{}_{}", kernel_set_name(instance.param.kernels),
+                         instance.param.out, instance.param.in, instance.param.parts);
+    });
 
-TEST(KernelSetName, IsReadBackAndUnknownOnesAreRefused) {
-  for (const KernelSet kernels : {KernelSet::onednn, KernelSet::aten})
+/// With weights and inputs that are powers of two of very different size, the order of additions
+/// decides the result: part sums first, then the tree over parts.
+TEST(PackedMatrix, AddsPartsAsATree) {
+  const std::vector<float> input = {1e8F, 1.0F, -1e8F, 1.0F, 1e8F, 1.0F, -1e8F, 1.0F};
+  const std::vector<float> ones(input.size(), 1.0F);
+  const float* row = input.data();
+  const auto sum = [&](std::vector<Range> parts) {
+    float out = 0.0F;
+    PackedMatrix({.values = ones.data(), .out_features = 1, .in_features = 8, .parts = parts},
+                 ComputeType::float32)
+        .multiply({&row, 1}, &out);
+    return out;
+  };
+  // In order: (1e8 + 1) rounds to 1e8, so ones survive only after each cancellation: 1, then 1.
+  EXPECT_EQ(sum({}), 1.0F);
+  // ((1e8+1) + (-1e8+1)) + ((1e8+1) + (-1e8+1)) in parts of two: every one is lost.
+  EXPECT_EQ(sum({{0, 2}, {2, 4}, {4, 6}, {6, 8}}), 0.0F);
+  // Parts {1e8}, {1, -1e8, 1}, {...}: the tree joins ((p0 + (p1 + p2))) for three parts.
+  EXPECT_EQ(sum({{0, 1}, {1, 4}, {4, 8}}), (1e8F + ((1.0F - 1e8F + 1.0F) + 1.0F)));
+}
+
+TEST(PackedMatrix, RoundsToBfloat16LikeTheFormat) {
+  EXPECT_EQ(rounded_to_bfloat16(1.0F), 1.0F);
+  EXPECT_EQ(rounded_to_bfloat16(1.00390625F), 1.0F);         // tie: to even
+  EXPECT_EQ(rounded_to_bfloat16(1.01171875F), 1.015625F);    // tie: to even, upwards
+  EXPECT_EQ(rounded_to_bfloat16(1.0039064F), 1.0078125F);    // just above a tie
+  EXPECT_EQ(rounded_to_bfloat16(3.4e38F), std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(std::isnan(rounded_to_bfloat16(std::numeric_limits<float>::quiet_NaN())));
+}
+
+TEST(KernelSetNames, AreReadBack) {
+  for (const auto kernels : {KernelSet::native, KernelSet::onednn, KernelSet::aten})
     EXPECT_EQ(parse_kernel_set(std::string(kernel_set_name(kernels))), kernels);
   try {
     parse_kernel_set("cublas");
-    FAIL();
+    FAIL() << "an unknown name was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::usage);
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("cublas"));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("native"));
   }
-}
-
-float exact_tree(const std::vector<std::vector<float>>& parts, size_t begin, size_t end, size_t i) {
-  if (end - begin == 1) return parts[begin][i];
-  const size_t middle = begin + (end - begin) / 2;
-  return exact_tree(parts, begin, middle, i) + exact_tree(parts, middle, end, i);
-}
-
-TEST(TreeSum, AddsInTheOrderOfATree) {
-  for (const size_t count : {1U, 2U, 3U, 5U, 8U}) {
-    for (const int64_t size : {1, 15, 512, 1300}) {
-      std::vector<at::Tensor> parts;
-      std::vector<std::vector<float>> values;
-      for (size_t p = 0; p < count; ++p) {
-        parts.push_back(random_tensor({size}, 20 + p));
-        const float* data = parts.back().const_data_ptr<float>();
-        values.emplace_back(data, data + size);
-      }
-      const at::Tensor sum = tree_sum(parts);
-      for (int64_t i = 0; i < size; ++i)
-        ASSERT_EQ(sum.const_data_ptr<float>()[i], exact_tree(values, 0, count, i)) << count;
-    }
-  }
-}
-
-TEST(RowKernels, NormsAgreeWithDoublePrecision) {
-  for (const int64_t width : {1, 10, 16, 36, 576}) {
-    const at::Tensor row = random_tensor({width}, 40);
-    const at::Tensor gain = random_tensor({width}, 41);
-    const at::Tensor bias = random_tensor({width}, 42);
-    const float* x = row.const_data_ptr<float>();
-    const auto n = static_cast<double>(width);
-    double squares = 0.0;
-    double mean = 0.0;
-    for (int64_t d = 0; d < width; ++d) {
-      squares += static_cast<double>(x[d]) * static_cast<double>(x[d]) / n;
-      mean += static_cast<double>(x[d]) / n;
-    }
-    const double variance = squares - mean * mean;
-    std::vector<float> rms(width);
-    std::vector<float> layer(width);
-    rms_norm_row(x, gain.const_data_ptr<float>(), width, 1e-3F, rms.data());
-    layer_norm_row(x, gain.const_data_ptr<float>(), bias.const_data_ptr<float>(), width, 1e-3F,
-                   layer.data());
-    for (int64_t d = 0; d < width; ++d) {
-      const auto g = static_cast<double>(gain.const_data_ptr<float>()[d]);
-      const auto b = static_cast<double>(bias.const_data_ptr<float>()[d]);
-      const auto value = static_cast<double>(x[d]);
-      EXPECT_NEAR(rms[d], g * value / std::sqrt(squares + 1e-3), 2e-6) << width;
-      EXPECT_NEAR(layer[d], g * (value - mean) / std::sqrt(variance + 1e-3) + b, 5e-6) << width;
-    }
-  }
-}
-
-TEST(RowKernels, ActivationsAgreeWithDoublePrecision) {
-  std::vector<float> x(1600);
-  std::vector<float> factor(x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    x[i] = static_cast<float>(i) * 0.02F - 16.0F;
-    factor[i] = 2.0F - static_cast<float>(i) * 1e-3F;
-  }
-  std::vector<float> found(x.size());
-  for (const bool gated : {false, true})
-    for (const ActivationKind kind : {ActivationKind::silu, ActivationKind::gelu_tanh}) {
-      activate_row(kind, x.data(), gated ? factor.data() : nullptr, static_cast<int64_t>(x.size()),
-                   found.data());
-      for (size_t i = 0; i < x.size(); ++i) {
-        const auto v = static_cast<double>(x[i]);
-        const double inner = std::sqrt(2.0 / std::acos(-1.0)) * (v + 0.044715 * v * v * v);
-        double exact = kind == ActivationKind::silu ? v / (1.0 + std::exp(-v))
-                                                    : 0.5 * v * (1.0 + std::tanh(inner));
-        if (gated) exact *= static_cast<double>(factor[i]);
-        EXPECT_NEAR(found[i], exact, 1e-6 * std::max(1.0, std::abs(exact))) << v;
-      }
-    }
 }
 
 }  // namespace

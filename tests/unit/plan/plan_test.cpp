@@ -83,17 +83,22 @@ TEST(Plan, UnitIdsAreHashesOfCanonicalJson) {
 /// Costs whatever it is told to.
 class CostOnly final : public Run {
  public:
-  explicit CostOnly(std::vector<double> costs) : costs_(std::move(costs)) {}
+  explicit CostOnly(std::vector<double> costs, double shared = 0.0)
+      : costs_(std::move(costs)), shared_(shared) {}
   [[nodiscard]] std::vector<ArraySpec> arrays() const override { return {}; }
   [[nodiscard]] std::vector<StageSpec> stages() const override { return {}; }
   [[nodiscard]] Json attributes() const override { return Json::object(); }
   [[nodiscard]] double flops(int /*stage*/, int64_t prompt, int64_t /*first*/) const override {
     return costs_[prompt % static_cast<int64_t>(costs_.size())];
   }
+  [[nodiscard]] double shared_flops(int /*stage*/, int64_t /*prompt*/) const override {
+    return shared_;
+  }
   [[nodiscard]] UnitResult execute(int, Range, Range, Executor&) const override { return {}; }
 
  private:
   std::vector<double> costs_;
+  double shared_;
 };
 
 TEST(CutUnits, CoverEveryPlaceOnceWhateverTheShape) {
@@ -147,6 +152,19 @@ TEST(CutUnits, LargeWorkIsCutToTheNominalSize) {
   for (const Unit& unit : units) EXPECT_LE(unit.flops, kUnitFlops);
 }
 
+TEST(CutUnits, EveryUnitPaysItsPromptsSharedRunsOnce) {
+  // One prompt of 4 places that take a whole unit each: every place pays the shared run again.
+  const CostOnly one({kUnitFlops}, 7e10);
+  const auto units = cut_units("e/m/p", 0, 1, {"edited", {}, 4}, 1, one);
+  ASSERT_GT(units.size(), 1U);
+  double total = 0.0;
+  for (const Unit& unit : units) {
+    EXPECT_DOUBLE_EQ(unit.flops, static_cast<double>(unit.first.size()) * kUnitFlops + 7e10);
+    total += unit.flops;
+  }
+  EXPECT_DOUBLE_EQ(total, 4 * kUnitFlops + 7e10 * static_cast<double>(units.size()));
+}
+
 TEST(Key, ChangesWithEverythingThatChangesANumber) {
   const std::string key = plan_of(good_config()).key;
   const std::vector<std::pair<std::string, std::string>> changes = {
@@ -159,6 +177,9 @@ TEST(Key, ChangesWithEverythingThatChangesANumber) {
       {"operation: zero", "operation: [zero]"},
       {"positions: all", "positions: targets"},
       {"positions: all", "positions: all, layers: 1"},
+      {"positions: all", "positions: all, downstream: freeze"},
+      {"positions: all", "positions: all, readouts: [kl]"},
+      {"positions: all", "positions: all, top_k: 3"},
       {"positions: all", "positions: all, statistics: {bootstrap: {resamples: 50}}"},
       {"id: heads", "id: head"},
       {"kernels: onednn", "kernels: aten"},
@@ -172,7 +193,8 @@ TEST(Key, ChangesWithEverythingThatChangesANumber) {
 TEST(Key, DoesNotChangeWithAnythingElse) {
   const std::string key = plan_of(good_config()).key;
   EXPECT_EQ(key, key_of("name: small", "name: other"));
-  EXPECT_EQ(key, key_of("{kernels: onednn}", "{memory_gib: 1, threads_per_rank: 2}"));
+  EXPECT_EQ(key, key_of("{kernels: onednn}",
+                        "{kernels: onednn, executor: naive, memory_gib: 1, threads_per_rank: 2}"));
   EXPECT_EQ(key, key_of("output: {file: out.h5}\n", ""));
   EXPECT_EQ(key, key_of("seed: 5\n", "\n# five\nseed:   5\n"));
   EXPECT_EQ(key, key_of("period: 4, repeats: 2", "repeats: 2, period: 4"));
@@ -196,6 +218,27 @@ TEST(Key, FollowsThePromptFilesContentNotItsName) {
   const std::string key = plan_of(config, {{"a.jsonl", one}}).key;
   EXPECT_NE(key, plan_of(config, {{"a.jsonl", other}}).key);
   EXPECT_EQ(key, plan_of(replaced(config, "a.jsonl", "b.jsonl"), {{"b.jsonl", one}}).key);
+}
+
+TEST(Key, FollowsTheInterventionsFilesContentNotItsName) {
+  const std::string config =
+      replaced(good_config(), "kind: head_ablation, operation: zero, positions: all",
+               "kind: interventions, file: a.jsonl");
+  const std::string one = R"({"edits": [{"site": "v", "layer": 0, "heads": [1], "positions": [0], )"
+                          R"("operation": "zero"}]})";
+  const std::string key = plan_of(config, {{"a.jsonl", one}}).key;
+  EXPECT_EQ(key, plan_of(config, {{"a.jsonl", one + "\n\n"}}).key);
+  EXPECT_EQ(key, plan_of(replaced(config, "a.jsonl", "b.jsonl"), {{"b.jsonl", one}}).key);
+  EXPECT_NE(key, plan_of(config, {{"a.jsonl", replaced(one, "[1]", "[0]")}}).key);
+  try {
+    (void)plan_of(config, {{"a.jsonl", replaced(one, "[1]", "[2]")}});
+    FAIL() << "the model has no such head";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    EXPECT_THAT(error.what(),
+                testing::HasSubstr("a.jsonl:1: edits[0].heads: there is no head 2: site 'v' of "
+                                   "this model has key/value heads 0..1"));
+  }
 }
 
 std::string failure(const std::string& from, const std::string& to) {

@@ -49,6 +49,18 @@ TEST(RepeatedRandom, RepeatsDistinctTokensAndAsksForEveryPredictableOne) {
   }
 }
 
+TEST(RepeatedRandom, CanAskForTheLastPredictableTokenOnly) {
+  PromptEntry last(
+      "repeated_random",
+      {{"count", "3"}, {"period", "5"}, {"repeats", "3"}, {"prefix", "bos"}, {"targets", "last"}});
+  const auto all = entry("3", "5", "3", "bos").make(ids_only(50));
+  const auto prompts = last.make(ids_only(50));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    EXPECT_EQ(prompts[i].tokens, all[i].tokens);
+    EXPECT_EQ(prompts[i].targets, (std::vector<Target>{{14, prompts[i].tokens[15], {}}}));
+  }
+}
+
 TEST(RepeatedRandom, PrefixNoneAndAnId) {
   const auto bare = entry("1", "4", "2", "none").make(ids_only(50));
   EXPECT_EQ(bare[0].prefix_length, 0);
@@ -106,7 +118,7 @@ TEST(RepeatedRandom, LeavesOutSpecialTokensAndRowsBeyondTheTokenizer) {
 
 TEST(RepeatedRandom, StatesItsParameters) {
   EXPECT_EQ(entry("3", "4", "2", "bos").source().parameters({}).dump(),
-            R"({"count":3,"period":4,"prefix":"bos","repeats":2})");
+            R"({"count":3,"period":4,"prefix":"bos","repeats":2,"targets":"each"})");
   EXPECT_EQ(entry("3", "4", "2", "17").source().parameters({})["prefix"], 17);
   EXPECT_EQ(entry("3", "4", "2", "none").source().parameters({})["prefix"], "none");
 }

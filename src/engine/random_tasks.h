@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/random.h"
+#include "engine/executor.h"
+
+namespace mechsweep {
+
+/// Prompts and interventions drawn at random: every site and operation, joint edits, attention
+/// edges, frozen and recomputed, ragged lengths, shared prefixes, repeated interventions. The
+/// self-test and the property tests run them on two executors and compare bits.
+class RandomTasks {
+ public:
+  struct Options {
+    int prompts = 8;
+    int longest = 24;  ///< tokens
+    int tasks = 40;
+    bool all_readouts = true;  ///< also ranks, top tokens, divergences, whole logits, activations
+  };
+  RandomTasks(const ModelConfig& config, uint64_t seed, const Options& options);
+  RandomTasks(const RandomTasks&) = delete;
+  RandomTasks& operator=(const RandomTasks&) = delete;
+
+  [[nodiscard]] const std::vector<PromptTokens>& prompts() const { return prompts_; }
+  [[nodiscard]] const std::vector<Task>& tasks() const { return tasks_; }
+
+ private:
+  void add_prompts(const Options& options);
+  Edit random_edit(int32_t prompt);
+  void choose_places(Edit& edit, int32_t length);
+  void choose_values(Edit& edit, int32_t prompt);
+  void add_task(const Options& options);
+  int32_t below(int32_t bound) {
+    return static_cast<int32_t>(random_.below(static_cast<uint32_t>(bound)));
+  }
+  std::vector<int32_t> some_of(int32_t population);
+  std::shared_ptr<const std::vector<float>> random_vector(int64_t width, bool unit);
+  std::shared_ptr<const ActivationSums> random_sums(Site site, int32_t length);
+
+  const ModelConfig& config_;
+  RandomStream random_;
+  std::vector<std::vector<int32_t>> tokens_;  ///< clean and corrupt of each prompt in turn
+  std::vector<PromptTokens> prompts_;
+  std::vector<std::unique_ptr<std::vector<ReadPoint>>> reads_;
+  std::vector<std::unique_ptr<std::vector<ActivationPoint>>> activations_;
+  std::vector<Task> tasks_;
+};
+
+/// Whether two results are the same, bit for bit.
+bool same_bits(const TaskResult& a, const TaskResult& b);
+
+/// The largest absolute difference of losses (nats) between two sets of results.
+double largest_difference(const std::vector<TaskResult>& a, const std::vector<TaskResult>& b);
+
+}  // namespace mechsweep

@@ -1,0 +1,127 @@
+#include "engine/wavefront_memory.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "engine/edit_values.h"
+#include "engine/stream_rows.h"
+
+namespace mechsweep {
+
+namespace {
+
+constexpr int64_t kPanel = 128;
+constexpr int64_t kVocabularyTile = 4096;
+constexpr int64_t kHeldBytes = int64_t{64} << 20;
+/// Bookkeeping of a stream: its edits, maps and segments.
+constexpr int64_t kStreamBytes = 640;
+
+/// What one thread holds while it computes a panel, in floats: gate, up and hidden units, their
+/// partial sums, a norm, a projection; or a tile of logits.
+int64_t panel_floats(const ModelConfig& config) {
+  const int64_t mlp = int64_t{config.d_mlp} * (config.gated_mlp ? 3 : 2) + 9L * config.d_model;
+  const int64_t qkv = int64_t{config.n_heads + 2 * config.n_kv_heads} * config.head_size;
+  return kPanel * std::max({mlp, qkv + config.d_model, kVocabularyTile});
+}
+
+}  // namespace
+
+int64_t WavefrontMemory::bytes(const ModelConfig& config, int threads) const {
+  const int64_t kv_floats = int64_t{2 * config.n_kv_heads} * config.head_size;
+  const int64_t tiles = (config.vocab_size + kVocabularyTile - 1) / kVocabularyTile;
+  const int64_t logits =
+      std::min(held_logits * config.vocab_size * 4, kHeldBytes + int64_t{8} * config.vocab_size);
+  return rows * (RowStore::bytes_per_row(config) + 4) + shared_rows * kv_floats * 4 +
+         streams * kStreamBytes + reads * (int64_t{config.d_model} * 4 + tiles * 24 + 256) +
+         logits + threads * panel_floats(config) * 4;
+}
+
+WavefrontMemory memory_of(const StreamForest& forest, std::span<const Task> tasks) {
+  WavefrontMemory memory;
+  memory.rows = forest.rows();
+  memory.streams = static_cast<int64_t>(forest.streams().size());
+  std::vector<uint8_t> shared(forest.streams().size(), 0);
+  for (const Stream& stream : forest.streams())
+    for (const int other : {stream.parent, stream.prefix})
+      if (other >= 0) shared[other] = 1;
+  for (size_t s = 0; s < shared.size(); ++s)
+    if (shared[s] != 0) memory.shared_rows += forest.streams()[s].own_positions();
+  for (const Task& task : tasks) {
+    memory.reads += static_cast<int64_t>(task.reads.size());
+    for (const ReadPoint& point : task.reads)
+      if (point.rank || point.top_k > 0 || point.full_logits || !point.kl.empty())
+        memory.held_logits += 1 + static_cast<int64_t>(point.kl.size());
+  }
+  return memory;
+}
+
+void add_task(WavefrontMemory& memory, std::set<std::pair<int32_t, Side>>& roots,
+              std::span<const PromptTokens> prompts, const Task& task) {
+  const auto tokens = [&](int32_t prompt, Side side) {
+    return static_cast<int64_t>(prompts[prompt].side(side).size());
+  };
+  const auto add_root = [&](int32_t prompt, Side side) {
+    if (!roots.emplace(prompt, side).second) return;
+    memory.rows += tokens(prompt, side);
+    memory.shared_rows += tokens(prompt, side);
+    ++memory.streams;
+  };
+  add_root(task.prompt, task.intervention.base);
+  const int64_t length = tokens(task.prompt, task.intervention.base);
+  int64_t first = length;
+  for (const Edit& edit : task.intervention.edits) {
+    for (const int32_t position : edit.positions) first = std::min<int64_t>(first, position);
+    for (const auto& edge : edit.edges) first = std::min<int64_t>(first, edge[0]);
+    if (!edit.takes_from_donor()) continue;
+    const auto [prompt, side] = donor_of(edit, task.prompt);
+    add_root(prompt, side);
+  }
+  const bool frozen = task.intervention.downstream == Downstream::freeze;
+  memory.rows += (length - first) * (frozen ? 2 : 1);
+  memory.streams += frozen ? 2 : 1;
+  memory.reads += static_cast<int64_t>(task.reads.size());
+  for (const ReadPoint& point : task.reads)
+    if (point.rank || point.top_k > 0 || point.full_logits || !point.kl.empty())
+      memory.held_logits += 1 + static_cast<int64_t>(point.kl.size());
+}
+
+namespace {
+
+/// A number of tasks that should fit, from bounds that are quick to tell.
+size_t guess_tasks(std::span<const PromptTokens> prompts, std::span<const Task> tasks,
+                   const ModelConfig& config, int threads, int64_t memory_bytes) {
+  WavefrontMemory memory;
+  std::set<std::pair<int32_t, Side>> roots;
+  size_t count = 0;
+  for (; count < tasks.size(); ++count) {
+    add_task(memory, roots, prompts, tasks[count]);
+    if (memory.bytes(config, threads) > memory_bytes) break;
+  }
+  return std::max<size_t>(1, count);
+}
+
+}  // namespace
+
+WavefrontChunk next_chunk(std::span<const PromptTokens> prompts, std::span<const Task> tasks,
+                          const ModelConfig& config, int threads, int64_t memory_bytes,
+                          bool observed, std::span<TaskResult> results) {
+  // A guess can be too large: streams where interventions part are not in it.
+  for (size_t count = guess_tasks(prompts, tasks, config, threads, memory_bytes);;
+       count = (count + 1) / 2) {
+    WavefrontChunk chunk{.tasks = count};
+    const auto some = tasks.first(count);
+    chunk.forest =
+        std::make_unique<StreamForest>(prompts, some, config, observed, results.first(count));
+    chunk.bytes = memory_of(*chunk.forest, some).bytes(config, threads);
+    if (chunk.bytes <= memory_bytes) return chunk;
+    if (count == 1)
+      fail(ErrorKind::resource,
+           "one intervention on {} tokens needs {:.3f} GiB for activations and the budget is "
+           "{:.3f} GiB; raise execution.memory_gib",
+           prompts[some[0].prompt].side(some[0].intervention.base).size(),
+           static_cast<double>(chunk.bytes) / kGiB, static_cast<double>(memory_bytes) / kGiB);
+    for (TaskResult& result : results.first(count)) result = TaskResult();
+  }
+}
+
+}  // namespace mechsweep

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <memory>
+
+#include "model/linear.h"
+
+namespace mechsweep {
+
+/// A Linear by oneDNN or ATen, on whole panels. Library errors become Error{resource}.
+std::unique_ptr<Linear> make_library_linear(const LinearWeight& weight, KernelSet kernels,
+                                            ComputeType type);
+
+}  // namespace mechsweep

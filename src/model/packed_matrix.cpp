@@ -1,0 +1,226 @@
+#include "model/packed_matrix.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "core/error.h"
+#include "model/vector_math.h"
+
+namespace mechsweep {
+
+namespace {
+
+constexpr int kVectors = static_cast<int>(PackedMatrix::kStripColumns) / kLanes;
+constexpr int64_t kStrip = PackedMatrix::kStripColumns;
+/// Most parts of a sum: 8, so a tree of them is four levels high.
+constexpr int kTreeLevels = 4;
+/// Rows that one tile works on at most: 8 rows of 3 vectors fill 24 of AVX-512's 32 registers.
+constexpr int kMostRows = 8;
+
+using Half16 __attribute__((vector_size(kLanes * sizeof(uint16_t)), aligned(2))) = uint16_t;
+using Whole16 __attribute__((vector_size(kLanes * sizeof(uint32_t)), aligned(4))) = uint32_t;
+
+/// fp32 values of a strip of bfloat16.
+MECHSWEEP_MULTIVERSION
+void widen(const uint16_t* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Half16 halves = *reinterpret_cast<const Half16*>(from + i);
+    store(to + i, std::bit_cast<Float16>(__builtin_convertvector(halves, Whole16) << 16));
+  }
+}
+
+/// Sums of a tile: [rows, kVectors].
+struct TileSums {
+  float values[kMostRows][kStrip];
+};
+
+/// sums = the rows of input times those of the strip [K, kStrip] over a part of K, in the order
+/// of k.
+template <int Rows>
+MECHSWEEP_INLINE void multiply_tile(const float* const* input, const float* strip, Range part,
+                                    TileSums& sums) {
+  Float16 total[Rows][kVectors] = {};
+  const float* x[Rows];
+  for (int r = 0; r < Rows; ++r) x[r] = input[r];
+  for (int64_t k = part.begin; k < part.end; ++k) {
+    Float16 w[kVectors];
+    for (int v = 0; v < kVectors; ++v) w[v] = load(strip + k * kStrip + v * kLanes);
+    for (int r = 0; r < Rows; ++r)
+      for (int v = 0; v < kVectors; ++v) total[r][v] += x[r][k] * w[v];
+  }
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < kVectors; ++v) store(sums.values[r] + v * kLanes, total[r][v]);
+}
+
+template <int Rows>
+MECHSWEEP_INLINE void add_tile(const TileSums& from, TileSums& to) {
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < kVectors; ++v)
+      store(to.values[r] + v * kLanes,
+            load(to.values[r] + v * kLanes) + load(from.values[r] + v * kLanes));
+}
+
+/// The additions of the tree over parts, flattened: after part i, how many of the sums that wait
+/// are joined with it.
+std::vector<int> joins_after(size_t parts) {
+  std::vector<int> joins(parts, 0);
+  const auto walk = [&joins](const auto& self, size_t begin, size_t end) -> void {
+    if (end - begin == 1) return;
+    const size_t middle = begin + (end - begin) / 2;
+    self(self, begin, middle);
+    self(self, middle, end);
+    ++joins[end - 1];
+  };
+  walk(walk, 0, parts);
+  return joins;
+}
+
+/// Rows times one strip.
+struct StripProduct {
+  const float* const* input = nullptr;
+  int64_t rows = 0;
+  const float* strip = nullptr;  ///< [K, kStrip]
+  int64_t column = 0;            ///< the strip's first
+  int64_t n = 0;
+  std::span<const Range> parts;
+  std::span<const int> joins;
+  float* out = nullptr;
+};
+
+/// Some of the rows, the parts joined as a tree.
+template <int Rows>
+MECHSWEEP_INLINE void multiply_rows(const StripProduct& product, int64_t row) {
+  TileSums waiting[kTreeLevels];
+  int level = 0;
+  for (size_t part = 0; part < product.parts.size(); ++part) {
+    multiply_tile<Rows>(product.input + row, product.strip, product.parts[part], waiting[level++]);
+    for (int join = 0; join < product.joins[part]; ++join, --level)
+      add_tile<Rows>(waiting[level - 1], waiting[level - 2]);
+  }
+  const int64_t columns = std::min(kStrip, product.n - product.column);
+  for (int r = 0; r < Rows; ++r)
+    std::memcpy(product.out + (row + r) * product.n + product.column, waiting[0].values[r],
+                columns * sizeof(float));
+}
+
+/// Rows beyond the last whole tile go through smaller ones: a sum is the same in any tile.
+template <int Rows>
+MECHSWEEP_INLINE void multiply_strip(const StripProduct& product) {
+  int64_t row = 0;
+  for (; row + Rows <= product.rows; row += Rows) multiply_rows<Rows>(product, row);
+  if constexpr (Rows > 4)
+    for (; row + 4 <= product.rows; row += 4) multiply_rows<4>(product, row);
+  if constexpr (Rows > 2)
+    for (; row + 2 <= product.rows; row += 2) multiply_rows<2>(product, row);
+  for (; row < product.rows; ++row) multiply_rows<1>(product, row);
+}
+
+// Tiles as large as the registers of each instruction set allow.
+__attribute__((target("arch=x86-64-v4"))) void multiply_v4(const StripProduct& product) {
+  multiply_strip<kMostRows>(product);
+}
+__attribute__((target("arch=x86-64-v3"))) void multiply_v3(const StripProduct& product) {
+  multiply_strip<2>(product);
+}
+void multiply_plain(const StripProduct& product) {
+  multiply_strip<1>(product);
+}
+
+void multiply_here(const StripProduct& product) {
+  static const auto kernel = __builtin_cpu_supports("x86-64-v4")   ? multiply_v4
+                             : __builtin_cpu_supports("x86-64-v3") ? multiply_v3
+                                                                   : multiply_plain;
+  kernel(product);
+}
+
+/// Rows [columns, K] of a weight side by side: [K, kStrip], in the order in which they are written.
+template <typename Value, typename Convert>
+void pack_strip(const float* rows, int64_t columns, int64_t k, const Convert& convert, Value* to) {
+  for (int64_t i = 0; i < k; ++i, to += kStrip)
+    for (int64_t j = 0; j < columns; ++j) to[j] = convert(rows[j * k + i]);
+}
+
+uint16_t upper_half(float value) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(rounded_to_bfloat16(value)) >> 16);
+}
+
+}  // namespace
+
+float rounded_to_bfloat16(float value) {
+  if (value != value) return value;
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  bits += 0x7fffU + ((bits >> 16) & 1U);
+  return std::bit_cast<float>(bits & 0xffff0000U);
+}
+
+void round_to_bfloat16(const float* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = rounded_to_bfloat16(from[i]);
+}
+
+void PackedMatrix::FreeAligned::operator()(void* memory) const {
+  std::free(memory);
+}
+
+PackedMatrix::PackedMatrix(const LinearWeight& weight, ComputeType type)
+    : n_(weight.out_features),
+      k_(weight.in_features),
+      parts_(weight.parts),
+      half_(type == ComputeType::bfloat16) {
+  if (parts_.empty()) parts_.push_back({0, k_});
+  ensure(parts_.size() <= size_t{1} << (kTreeLevels - 1), "a sum has more parts than planned for");
+  const int64_t strips = (n_ + kStrip - 1) / kStrip;
+  const auto bytes = static_cast<size_t>(round_up(strips * k_ * kStrip * (half_ ? 2 : 4), 64));
+  values_.reset(std::aligned_alloc(64, std::max<size_t>(64, bytes)));
+  if (values_ == nullptr) throw std::bad_alloc();
+  std::memset(values_.get(), 0, bytes);
+  for (int64_t column = 0; column < n_; column += kStrip) {
+    const float* first = weight.values + column * k_;
+    const int64_t columns = std::min(kStrip, n_ - column);
+    if (half_) {
+      pack_strip(first, columns, k_, upper_half,
+                 static_cast<uint16_t*>(values_.get()) + column * k_);
+    } else {
+      pack_strip(
+          first, columns, k_, [](float x) { return x; },
+          static_cast<float*>(values_.get()) + column * k_);
+    }
+  }
+}
+
+int64_t PackedMatrix::bytes() const {
+  return (n_ + kStrip - 1) / kStrip * kStrip * k_ * (half_ ? 2 : 4);
+}
+
+void PackedMatrix::multiply(Rows input, float* out) const {
+  const std::vector<int> joins = joins_after(parts_.size());
+  static thread_local std::vector<float> rounded;
+  static thread_local std::vector<float> strip;
+  std::vector<const float*> rows(input.begin(), input.end());
+  if (half_) {
+    rounded.resize(std::max<size_t>(rounded.size(), input.size() * k_));
+    strip.resize(std::max<size_t>(strip.size(), k_ * kStrip));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      rows[i] = rounded.data() + static_cast<int64_t>(i) * k_;
+      round_to_bfloat16(input[i], k_, rounded.data() + static_cast<int64_t>(i) * k_);
+    }
+  }
+  for (int64_t column = 0; column < n_; column += kStrip) {
+    // A strip is widened once for all rows of the panel.
+    if (half_)
+      widen(static_cast<const uint16_t*>(values_.get()) + column * k_, k_ * kStrip, strip.data());
+    multiply_here(
+        {.input = rows.data(),
+         .rows = static_cast<int64_t>(rows.size()),
+         .strip = half_ ? strip.data() : static_cast<const float*>(values_.get()) + column * k_,
+         .column = column,
+         .n = n_,
+         .parts = parts_,
+         .joins = joins,
+         .out = out});
+  }
+}
+
+}  // namespace mechsweep
