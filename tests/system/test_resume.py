@@ -28,7 +28,7 @@ from system_program import (
     write_config,
 )
 
-PROMPTS, PLACES = 20, 24  # a second or more of work
+PROMPTS, PLACES = 60, 24  # two seconds or more of work
 WAIT_FOR_LOCK_S = 10
 LOOKS_FOR_STOP_S = 1.1  # the stop file is looked for once a second
 
@@ -45,7 +45,7 @@ def sweep(folder, name="sweep.yaml", count=PROMPTS, places=PLACES, model=None, s
                 "id": "p",
                 "kind": "repeated_random",
                 "count": count,
-                "period": 8,
+                "period": 20,
                 "repeats": 3,
                 "prefix": 0,
             }

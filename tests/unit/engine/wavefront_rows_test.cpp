@@ -257,5 +257,20 @@ TEST_F(SharedStreams, DISABLED_KeptResidualsOfSharedBeginningsSeeTheirOwnEditsOn
   expect_naive_bits();
 }
 
+/// A joint edit on one prompt goes on from its first part and begins like a joint edit of another
+/// prompt: it may not have rows of its own before the layer of its own edits, or it misses those of
+/// the first part.
+TEST_F(SharedStreams, DISABLED_JointEditsThatBeginLikeAnotherPromptsKeepEveryEdit) {
+  const int32_t one = work_.prompt({1, 2, 3, 4});
+  const int32_t other = work_.prompt({1, 2, 3, 5});
+  const Edit shared = zero(0, 0, {0});
+  const Edit above = zero(1, 0, {3});  // after what the prompts share
+  const Edit late = zero(2, 1, {1});
+  work_.task(one, {shared, late});
+  work_.task(other, {shared, above});
+  work_.task(other, {shared, above, late});
+  expect_naive_bits();
+}
+
 }  // namespace
 }  // namespace mechsweep
