@@ -148,6 +148,8 @@ def draw_legend(axes):
 
 def main(arguments):
     target = Path(arguments[0]) if arguments else Path(__file__).with_name("engine.svg")
+    if target.suffix not in (".svg", ".png"):
+        sys.exit(f"{target}: not a .svg or .png file; {__doc__.splitlines()[2].strip()}")
     plt.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "mechsweep"})
     figure = plt.figure(figsize=(9.4, 8.9))
     grid = figure.add_gridspec(

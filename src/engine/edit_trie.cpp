@@ -29,15 +29,11 @@ class Hash {
 };
 
 bool same(const StreamEdit& a, const StreamEdit& b) {
-  if (a.layer != b.layer || a.site != b.site || a.donor != b.donor) return false;
-  // The donor's stream says more than the prompt number that names it, and resid_post of a layer is
-  // resid_pre of the next; a mean's sums are by layer and site, so these must then be the same.
+  if (a.donor != b.donor) return false;
+  // The donor's stream says more than the prompt number that names it. resid_post of a layer and
+  // resid_pre of the next are two things here: what a task keeps between them differs.
   Edit left = *a.edit;
   left.donor = b.edit->donor;
-  if (left.sums == nullptr) {
-    left.layer = b.edit->layer;
-    left.site = b.edit->site;
-  }
   return left == *b.edit;
 }
 

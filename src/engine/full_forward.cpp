@@ -3,15 +3,11 @@
 #include <algorithm>
 
 #include "model/attention.h"
+#include "model/row_kernels.h"
 
 namespace mechsweep {
 
 namespace {
-
-/// to += from
-void add_row(const float* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
-}
 
 int64_t count_rows(std::span<const BatchSequence> sequences) {
   int64_t rows = 0;

@@ -81,6 +81,8 @@ LogitSums sum_logits(const float* logits, int64_t count, int64_t first_token) {
   const float* best = std::find(logits, logits + count, sums.largest);
   sums.argmax = static_cast<int32_t>(first_token + (best < logits + count ? best - logits : 0));
   sum_both(logits, count, sums.largest, &sums.exp_sum, &sums.sum);
+  // A part of nothing but -infinity adds nothing: the exponentials of its differences are NaN.
+  if (sums.largest == kLowest) sums.exp_sum = 0.0;
   // The vector exponential answers NaN with 0; a sum that hides it would be a wrong number.
   if (std::isnan(sums.sum)) sums.exp_sum = sums.sum;
   return sums;
@@ -116,6 +118,7 @@ double kl_divergence(const float* p, const float* q, int64_t count) {
 }
 
 int32_t count_larger(const float* logits, int64_t count, float logit) {
+  if (std::isnan(logit)) return -1;
   return static_cast<int32_t>(
       std::count_if(logits, logits + count, [logit](float other) { return other > logit; }));
 }

@@ -30,7 +30,7 @@ VocabularySums join_logits(std::span<const LogitSums> parts, int64_t vocab);
 /// KL(p || q) in nats of the distributions softmax(p) and softmax(q) over `count` logits.
 double kl_divergence(const float* p, const float* q, int64_t count);
 
-/// Number of logits larger than `logit`.
+/// Number of logits larger than `logit`; -1 when it is NaN.
 int32_t count_larger(const float* logits, int64_t count, float logit);
 
 /// The k largest logits with their tokens, largest first, the lower id first among equals.

@@ -15,7 +15,8 @@ RandomTasks::RandomTasks(const ModelConfig& config, uint64_t seed, const Options
 }
 
 void RandomTasks::add_prompts(const Options& options) {
-  const auto token = [this] { return below(config_.vocab_size); };
+  const int alphabet = std::min(options.alphabet, config_.vocab_size);
+  const auto token = [&] { return below(alphabet); };
   for (int p = 0; p < options.prompts; ++p) {
     std::vector<int32_t> clean(1 + below(options.longest));
     for (int32_t& t : clean) t = token();
@@ -136,7 +137,7 @@ void RandomTasks::add_task(const Options& options) {
   const auto length = static_cast<int32_t>(prompts_[prompt].clean.size());
   Task task{.prompt = prompt};
   // Some interventions continue or repeat an earlier one, on its prompt or on another as long.
-  if (!tasks_.empty() && below(3) == 0) {
+  if (!tasks_.empty() && below(2) == 0) {
     const Task& earlier = tasks_[below(static_cast<int32_t>(tasks_.size()))];
     task.prompt = earlier.prompt;
     for (int32_t p = 0; p < static_cast<int32_t>(prompts_.size()); ++p)
@@ -180,7 +181,8 @@ namespace {
 
 template <typename T>
 bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
 bool same_bits(const Reading& a, const Reading& b) {

@@ -18,6 +18,7 @@ class RandomTasks {
     int prompts = 8;
     int longest = 24;  ///< tokens
     int tasks = 40;
+    int alphabet = 1 << 20;    ///< different tokens; few make prompts share long prefixes
     bool all_readouts = true;  ///< also ranks, top tokens, divergences, whole logits, activations
   };
   RandomTasks(const ModelConfig& config, uint64_t seed, const Options& options);

@@ -25,7 +25,7 @@ struct Reading {
   double logit_mean = 0.0;            ///< mean over the whole vocabulary
   double logsumexp = 0.0;             ///< natural logarithm of the sum of exp(logit)
   int32_t top1 = -1;                  ///< token with the largest logit, the lowest id among equals
-  int32_t answer_rank = -1;           ///< where ReadPoint::rank
+  int32_t answer_rank = -1;           ///< where ReadPoint::rank; -1 without and when it is NaN
   std::vector<std::pair<int32_t, float>> top;  ///< token and logit, largest first, low ids first
   std::vector<double> kl;                      ///< in the order of ReadPoint::kl, nats
   std::vector<float> logits;                   ///< [V] where full_logits

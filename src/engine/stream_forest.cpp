@@ -233,7 +233,7 @@ class ForestBuilder {
       const int donor = own.donor >= 0 ? owner_of(own.donor, last) : -1;
       // The mean at a position depends on how far the end is.
       const size_t length = edit.operation == Operation::mean ? stream.tokens.size() : 0;
-      key += fmt::format("|{} {} {} {} {} {} {} {} {}:", own.layer, static_cast<int>(own.site),
+      key += fmt::format("|{} {} {} {} {} {} {} {} {}:", edit.layer, static_cast<int>(edit.site),
                          static_cast<int>(edit.operation), donor,
                          static_cast<const void*>(edit.vector.get()), edit.scale,
                          static_cast<const void*>(edit.sums.get()), length, edit.edges.size());

@@ -61,6 +61,7 @@ class WavefrontPass {
   void edit_attention();
   void rotate();
   void attend(const WatchedStreams& watched);
+  void edit_patterns();
   void edit_z();
   void attention_output();
   void open_mlp_rows();
@@ -123,5 +124,22 @@ class WavefrontPass {
   std::unique_ptr<WavefrontAttention> attention_;
   std::map<std::pair<Site, int32_t>, std::vector<float>> held_;  ///< by site and row
 };
+
+template <typename Visit>
+void WavefrontPass::each_edit(Site first, Site last, const Visit& visit) const {
+  for (const LayerEdit& edit : edits_[layer_]) {
+    if (edit.edit->site < first || edit.edit->site > last || !alive(edit.stream)) continue;
+    const Stream& stream = forest_[edit.stream];
+    for (const int32_t position : edit.edit->edit->positions)
+      // The first positions of a stream with a prefix are edited where they are owned.
+      if (position >= stream.first && position < stream.length) visit(edit, position);
+  }
+}
+
+template <typename Visit>
+void WavefrontPass::each_frozen(const Visit& visit) const {
+  for (int s = forest_.roots(); s < static_cast<int>(forest_.streams().size()); ++s)
+    if (forest_[s].is_frozen() && alive(s)) visit(s);
+}
 
 }  // namespace mechsweep

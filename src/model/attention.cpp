@@ -141,7 +141,8 @@ void change_scores(const AttentionPlace& place, const AttentionQuery& query, flo
 void change_pattern(const AttentionPlace& place, const AttentionChange& change, float* row) {
   if (change.pattern == AttentionChange::Pattern::zero) std::fill_n(row, place.position + 1, 0.0F);
   if (change.pattern == AttentionChange::Pattern::replace)
-    std::copy_n(change.probabilities.data(), place.position + 1, row);
+    std::copy(change.probabilities.begin() + place.first_key,
+              change.probabilities.begin() + place.position + 1, row + place.first_key);
 }
 
 /// The weighted sum of values where single values are dropped or replaced: `sums` gets E floats.

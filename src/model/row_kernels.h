@@ -20,6 +20,11 @@ void layer_norm_row(const float* row, const float* gain, const float* bias, int6
 void activate_row(ActivationKind kind, const float* values, const float* factor, int64_t count,
                   float* out);
 
+/// to += from
+inline void add_row(const float* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
 /// Sums parts[0], parts[1], ... of `count` floats into parts[0], in the order of a binary tree over
 /// their indices: [0, n) as sum[0, n/2) + sum[n/2, n). Overwrites the other parts.
 void tree_sum_into_first(std::span<float* const> parts, int64_t count);

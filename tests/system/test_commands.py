@@ -102,6 +102,12 @@ def test_plan_starts_nothing(made):
     assert units == json.loads(must("status", made[1], "--json").out)["units"]
 
 
+def test_plan_measures_the_machine_when_asked(made):
+    text = must("plan", made[0], "--calibrate", "--ranks", 2).out
+    assert float(re.search(r"^speed +(\d+) GFLOP/s", text, re.MULTILINE)[1]) > 0
+    assert "like this machine's" in text
+
+
 def test_plan_and_file_agree_on_the_key(made):
     key = re.search(r"\(key ([0-9a-f]+)\)", must("plan", made[0]).out)[1]
     assert re.search(rf"^key +{key}", must("inspect", made[1]).out, re.MULTILINE)

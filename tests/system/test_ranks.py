@@ -1,9 +1,12 @@
 """How a sweep is spread over ranks, threads and memory must not change a single bit of it."""
 
 import itertools
+import json
 
+import h5py
 import pytest
 from system_program import (
+    GOLDEN,
     digest,
     model_entry,
     must,
@@ -11,7 +14,10 @@ from system_program import (
     write_config,
 )
 
-SITES = ("resid_pre", "z", "attn_out", "resid_mid", "mlp_out", "resid_post")
+SITES = (
+    "resid_pre", "q", "k", "v", "pattern", "z", "attn_out", "resid_mid", "mlp_in", "mlp_norm",
+    "mlp_hidden", "mlp_out", "resid_post",
+)  # fmt: skip
 DIRECTIONS = ("clean_to_corrupt", "corrupt_to_clean")
 POSITIONS = ("each", "all", "targets", "swapped", [0, -1])
 HEADS = ("all", ["L1H2", "L0H0"], {"sets": {"pair": ["L0H1", "L1H2"], "one": ["L1H0"]}})
@@ -78,6 +84,8 @@ VARIANTS = {
     "three threads": (None, {"threads_per_rank": 3}),
     "little memory": (None, {"threads_per_rank": 1, "memory_gib": 0.01}),
     "much memory, two ranks of two threads": (2, {"threads_per_rank": 2, "memory_gib": 8}),
+    "whole forward passes": (None, {"executor": "naive", "threads_per_rank": 1}),
+    "whole forward passes, four ranks": (4, {"executor": "naive", "threads_per_rank": 1}),
 }
 
 
@@ -93,6 +101,49 @@ def test_digest_and_export_do_not_depend_on_how_it_was_run(folder, model):
         must("run", config_for(folder, model, execution), "--out", other, ranks=ranks)
         assert digest(other) == expected, name
         assert must("export", other).out == text, name
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model", ["llama-random-sharded", "gpt2-random"])
+def test_listed_interventions_have_the_same_bits_on_both_executors(folder, model, dtype):
+    """Every site and operation, edges and frozen runs, by either executor on 1 to 4 ranks."""
+    edits = GOLDEN / "edits" / f"{model}.interventions.jsonl"
+
+    def config(name, execution):
+        return write_config(
+            folder / "in" / f"{name}.yaml",
+            [model_entry(model) | {"dtype": dtype}],
+            [prompt_file("edits_ragged")],
+            [{"id": "edits", "kind": "interventions", "file": str(edits), "top_k": 3,
+              "readouts": ["answer_rank", "kl"]}],
+            execution=execution,
+        )  # fmt: skip
+
+    digests = {}
+    for executor, ranks in (("naive", None), ("wavefront", None), ("wavefront", 2), ("naive", 3),
+                            ("wavefront", 4)):  # fmt: skip
+        results = folder / "out" / f"{executor}{ranks}.h5"
+        must(
+            "run",
+            config(executor, {"executor": executor, "threads_per_rank": 1}),
+            "--out",
+            results,
+            ranks=ranks,
+        )
+        digests[executor, ranks] = digest(results)
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_an_attempt_says_whether_its_machine_is_exact(folder):
+    config = config_for(folder, "llama-random", {"threads_per_rank": 2})
+    results = folder / "out" / "r.h5"
+    must("run", config, "--out", results, ranks=2)
+    with h5py.File(results) as file:
+        record = json.loads(file["attempts"][0].tobytes().split(b"\0")[0])
+    verdict = record["selftest"]["float32"]
+    assert verdict["bit_exact"] is True
+    assert verdict["interventions_compared"] >= 20
+    assert "tolerance_nats" not in verdict
 
 
 def test_summary_does_not_depend_on_the_ranks(folder):

@@ -11,8 +11,9 @@ namespace {
 
 TEST(Selftest, PassesHereWithBothKernelSets) {
   for (const auto& [kernels, type] :
-       {std::pair(KernelSet::native, "float32"), std::pair(KernelSet::onednn, "float32"), std::pair(KernelSet::aten, "float32"),
-        std::pair(KernelSet::native, "bfloat16"), std::pair(KernelSet::onednn, "bfloat16")}) {
+       {std::pair(KernelSet::native, "float32"), std::pair(KernelSet::onednn, "float32"),
+        std::pair(KernelSet::aten, "float32"), std::pair(KernelSet::native, "bfloat16"),
+        std::pair(KernelSet::onednn, "bfloat16")}) {
     std::set<std::string> names;
     for (const SelftestCheck& check : run_selftest(kernels, type, 2)) {
       EXPECT_TRUE(check.passed) << check.name << ": " << check.detail;

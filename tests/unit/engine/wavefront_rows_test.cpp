@@ -235,7 +235,7 @@ class SharedStreams : public WavefrontRows {
 
 /// Zeroing what leaves layer 0 and what enters layer 1 is the same run, but what is kept of
 /// resid_post is edited in one of them only.
-TEST_F(SharedStreams, DISABLED_KeptResidualsBetweenLayersSeeTheirOwnEditsOnly) {
+TEST_F(SharedStreams, KeptResidualsBetweenLayersSeeTheirOwnEditsOnly) {
   const Edit before = {.site = Site::resid_pre, .layer = 1, .positions = {2}};
   const Edit after = {.site = Site::resid_post, .layer = 0, .positions = {2}};
   const std::vector<ActivationPoint> kept = {{Site::resid_post, 0, 2}, {Site::resid_pre, 1, 2}};
@@ -246,7 +246,7 @@ TEST_F(SharedStreams, DISABLED_KeptResidualsBetweenLayersSeeTheirOwnEditsOnly) {
 }
 
 /// The same on two prompts that share the edited position.
-TEST_F(SharedStreams, DISABLED_KeptResidualsOfSharedBeginningsSeeTheirOwnEditsOnly) {
+TEST_F(SharedStreams, KeptResidualsOfSharedBeginningsSeeTheirOwnEditsOnly) {
   const Edit before = {.site = Site::resid_pre, .layer = 1, .positions = {1}};
   const Edit after = {.site = Site::resid_post, .layer = 0, .positions = {1}};
   const std::vector<ActivationPoint> kept = {{Site::resid_post, 0, 1}, {Site::resid_pre, 1, 1}};
@@ -260,7 +260,7 @@ TEST_F(SharedStreams, DISABLED_KeptResidualsOfSharedBeginningsSeeTheirOwnEditsOn
 /// A joint edit on one prompt goes on from its first part and begins like a joint edit of another
 /// prompt: it may not have rows of its own before the layer of its own edits, or it misses those of
 /// the first part.
-TEST_F(SharedStreams, DISABLED_JointEditsThatBeginLikeAnotherPromptsKeepEveryEdit) {
+TEST_F(SharedStreams, JointEditsThatBeginLikeAnotherPromptsKeepEveryEdit) {
   const int32_t one = work_.prompt({1, 2, 3, 4});
   const int32_t other = work_.prompt({1, 2, 3, 5});
   const Edit shared = zero(0, 0, {0});
