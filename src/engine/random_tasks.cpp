@@ -9,7 +9,7 @@
 namespace mechsweep {
 
 RandomTasks::RandomTasks(const ModelConfig& config, uint64_t seed, const Options& options)
-    : config_(config), random_(seed, "random tasks") {
+    : config_(config), random_(seed, "random tasks"), longest_(options.longest) {
   add_prompts(options);
   for (int i = 0; i < options.tasks; ++i) add_task(options);
 }
@@ -50,28 +50,44 @@ std::vector<int32_t> RandomTasks::some_of(int32_t population) {
   return some;
 }
 
-std::shared_ptr<const std::vector<float>> RandomTasks::random_vector(int64_t width, bool unit) {
+std::vector<int32_t> RandomTasks::some_positions(int32_t length) {
+  switch (below(4)) {
+    case 0:
+      return {length - 1};
+    case 1:
+      return {below(length)};
+    default:
+      return some_of(length);
+  }
+}
+
+std::shared_ptr<const std::vector<float>> RandomTasks::some_vector(int64_t width) {
+  auto& vector = vectors_[{width, below(2)}];
+  if (vector != nullptr) return vector;
   std::vector<float> values(width);
   double square = 0.0;
   for (float& value : values) {
     value = static_cast<float>(2.0 * random_.uniform() - 1.0);
     square += static_cast<double>(value) * static_cast<double>(value);
   }
-  if (unit)
-    for (float& value : values)
-      value = static_cast<float>(static_cast<double>(value) / std::sqrt(square));
-  return std::make_shared<const std::vector<float>>(std::move(values));
+  for (float& value : values)
+    value = static_cast<float>(static_cast<double>(value) / std::sqrt(square));
+  vector = std::make_shared<const std::vector<float>>(std::move(values));
+  return vector;
 }
 
-std::shared_ptr<const ActivationSums> RandomTasks::random_sums(Site site, int32_t length) {
-  ActivationSums sums{.site = site,
+std::shared_ptr<const ActivationSums> RandomTasks::sums_of(Site site) {
+  auto& sums = sums_[site];
+  if (sums != nullptr) return sums;
+  ActivationSums made{.site = site,
                       .layers = config_.n_layers,
                       .width = site_width(site, config_),
-                      .counts = std::vector<int64_t>(length, 3),
+                      .counts = std::vector<int64_t>(longest_, 3),
                       .sums = {}};
-  sums.sums.resize(config_.n_layers * length * sums.width);
-  for (double& value : sums.sums) value = 6.0 * random_.uniform() - 3.0;
-  return std::make_shared<const ActivationSums>(std::move(sums));
+  made.sums.resize(config_.n_layers * longest_ * made.width);
+  for (double& value : made.sums) value = 6.0 * random_.uniform() - 3.0;
+  sums = std::make_shared<const ActivationSums>(std::move(made));
+  return sums;
 }
 
 void RandomTasks::choose_places(Edit& edit, int32_t length) {
@@ -84,13 +100,12 @@ void RandomTasks::choose_places(Edit& edit, int32_t length) {
     edit.heads = some_of(config_.n_heads);
     return;
   }
-  edit.positions = some_of(length);
+  edit.positions = some_positions(length);
   const int heads = site_head_count(edit.site, config_);
   if (heads > 0) edit.heads = some_of(heads);
 }
 
 void RandomTasks::choose_values(Edit& edit, int32_t prompt) {
-  const auto length = static_cast<int32_t>(prompts_[prompt].clean.size());
   if (below(4) == 0) {
     std::vector<int32_t> alike;
     for (int32_t p = 0; p < static_cast<int32_t>(prompts_.size()); ++p)
@@ -102,18 +117,18 @@ void RandomTasks::choose_values(Edit& edit, int32_t prompt) {
   switch (edit.operation) {
     case Operation::replace:
       if (edit.edges.empty() && edit.site != Site::pattern && below(3) == 0)
-        edit.vector = random_vector(width, false);
+        edit.vector = some_vector(width);
       break;
     case Operation::add:
-      edit.vector = random_vector(width, false);
-      edit.scale = static_cast<float>(2.0 * random_.uniform());
+      edit.vector = some_vector(width);
+      edit.scale = static_cast<float>(1 + below(2));
       break;
     case Operation::remove:
     case Operation::transplant:
-      edit.vector = random_vector(width, true);
+      edit.vector = some_vector(width);
       break;
     case Operation::mean:
-      edit.sums = random_sums(edit.site, length);
+      edit.sums = sums_of(edit.site);
       edit.leave_out = below(2) == 0;
       break;
     default:
@@ -136,7 +151,7 @@ void RandomTasks::add_task(const Options& options) {
   const int32_t prompt = below(static_cast<int32_t>(prompts_.size()));
   const auto length = static_cast<int32_t>(prompts_[prompt].clean.size());
   Task task{.prompt = prompt};
-  // Some interventions continue or repeat an earlier one, on its prompt or on another as long.
+  // On the prompt of the earlier one or on another as long.
   if (!tasks_.empty() && below(2) == 0) {
     const Task& earlier = tasks_[below(static_cast<int32_t>(tasks_.size()))];
     task.prompt = earlier.prompt;
@@ -144,6 +159,9 @@ void RandomTasks::add_task(const Options& options) {
       if (below(2) == 0 && prompts_[p].clean.size() == prompts_[earlier.prompt].clean.size())
         task.prompt = p;
     task.intervention = earlier.intervention;
+    auto& edits = task.intervention.edits;
+    if (!edits.empty() && below(4) == 0)
+      edits.erase(edits.begin() + below(static_cast<int32_t>(edits.size())));
   } else {
     task.intervention.base = below(2) == 0 ? Side::clean : Side::corrupt;
     task.intervention.downstream = below(4) == 0 ? Downstream::freeze : Downstream::recompute;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/random.h"
@@ -10,7 +12,8 @@
 namespace mechsweep {
 
 /// Prompts and interventions drawn at random: every site and operation, joint edits, attention
-/// edges, frozen and recomputed, ragged lengths, shared prefixes, repeated interventions. The
+/// edges, frozen and recomputed, ragged lengths, shared prefixes. Half of the interventions repeat,
+/// continue or shorten an earlier one, with the same directions: sharing is where faults hide. The
 /// self-test and the property tests run them on two executors and compare bits.
 class RandomTasks {
  public:
@@ -38,13 +41,18 @@ class RandomTasks {
     return static_cast<int32_t>(random_.below(static_cast<uint32_t>(bound)));
   }
   std::vector<int32_t> some_of(int32_t population);
-  std::shared_ptr<const std::vector<float>> random_vector(int64_t width, bool unit);
-  std::shared_ptr<const ActivationSums> random_sums(Site site, int32_t length);
+  std::vector<int32_t> some_positions(int32_t length);
+  /// One of two directions of length 1.
+  std::shared_ptr<const std::vector<float>> some_vector(int64_t width);
+  std::shared_ptr<const ActivationSums> sums_of(Site site);
 
   const ModelConfig& config_;
   RandomStream random_;
   std::vector<std::vector<int32_t>> tokens_;  ///< clean and corrupt of each prompt in turn
   std::vector<PromptTokens> prompts_;
+  std::map<std::pair<int64_t, int32_t>, std::shared_ptr<const std::vector<float>>> vectors_;
+  std::map<Site, std::shared_ptr<const ActivationSums>> sums_;
+  int longest_;
   std::vector<std::unique_ptr<std::vector<ReadPoint>>> reads_;
   std::vector<std::unique_ptr<std::vector<ActivationPoint>>> activations_;
   std::vector<Task> tasks_;

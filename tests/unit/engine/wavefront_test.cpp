@@ -94,6 +94,23 @@ TEST_P(Wavefront, RandomInterventionsHaveTheBitsOfWholePasses) {
   EXPECT_GT(changed, 60 * 20);
 }
 
+/// Sharing goes wrong in rare places, so this draws many dense cases: three tokens, short prompts,
+/// interventions that continue each other.
+TEST(SlowWavefront, HalfAMillionInterventionsHaveTheBitsOfWholePasses) {
+  LoadedModel model(open_checkpoint(golden_path("checkpoints/llama-random")), 1);
+  int64_t compared = 0;
+  for (uint64_t seed = 0; compared < 500'000; ++seed) {
+    const RandomTasks work(model.config(), 5000 + seed,
+                           {.prompts = 5, .longest = 6, .tasks = 50, .alphabet = 3});
+    const auto expected = model.naive()->run(work.prompts(), work.tasks());
+    const auto found = model.wavefront()->run(work.prompts(), work.tasks());
+    for (size_t i = 0; i < found.size(); ++i)
+      ASSERT_TRUE(same_bits(found[i], expected[i]))
+          << "seed " << seed << ", task " << i << ": " << describe(work.tasks()[i]);
+    compared += static_cast<int64_t>(found.size());
+  }
+}
+
 TEST_P(Wavefront, AnyOrderChunkingAndThreadCount) {
   LoadedModel reference = load(1);
   const RandomTasks work(reference.config(), 1000, {.prompts = 8, .longest = 16, .tasks = 120});
