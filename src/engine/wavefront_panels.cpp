@@ -54,24 +54,33 @@ void WavefrontPass::project() {
   for (int s = 0; s < static_cast<int>(forest_.streams().size()); ++s)
     if (!forest_[s].is_frozen())
       rows_.each_own(s, [&](int32_t, int32_t row) { rows.push_back(row); });
+  // In the order in which they lie, most panels are one piece of memory.
+  std::ranges::sort(rows);
   // Edits see queries and keys before rotation; without any there, rows turn while they are warm.
   rotated_ = !edits_any(Site::q, Site::pattern) && captures_[layer_].empty();
-  const ModelConfig& config = model_.config();
   const auto count = static_cast<int64_t>(rows.size());
   pool_.parallel_for((count + kPanelRows - 1) / kPanelRows, [&](int64_t panel) {
     const int64_t begin = panel * kPanelRows;
     const int64_t n = std::min(kPanelRows, count - begin);
-    std::array<const float*, kPanelRows> resid{};
-    for (int64_t i = 0; i < n; ++i) resid[i] = store_.resid(rows[begin + i]);
-    float* projected = panel_room().out(n * store_.qkv_width());
-    model_.project_qkv(layer_, {resid.data(), static_cast<size_t>(n)}, projected);
-    for (int64_t i = 0; i < n; ++i) {
-      float* to = store_.qkv(rows[begin + i]);
-      std::memcpy(to, projected + i * store_.qkv_width(), store_.qkv_width() * sizeof(float));
-      if (rotated_)
-        model_.rotate(to, config.n_heads + config.n_kv_heads, store_.position(rows[begin + i]));
-    }
+    project_panel({rows.data() + begin, static_cast<size_t>(n)});
   });
+}
+
+void WavefrontPass::project_panel(std::span<const int32_t> rows) {
+  const ModelConfig& config = model_.config();
+  const auto n = static_cast<int64_t>(rows.size());
+  std::array<const float*, kPanelRows> resid{};
+  for (int64_t i = 0; i < n; ++i) resid[i] = store_.resid(rows[i]);
+  const bool in_one_piece = rows.back() - rows.front() == n - 1;
+  float* projected =
+      in_one_piece ? store_.qkv(rows.front()) : panel_room().out(n * store_.qkv_width());
+  model_.project_qkv(layer_, {resid.data(), rows.size()}, projected);
+  for (int64_t i = 0; i < n; ++i) {
+    float* to = store_.qkv(rows[i]);
+    if (!in_one_piece)
+      std::memcpy(to, projected + i * store_.qkv_width(), store_.qkv_width() * sizeof(float));
+    if (rotated_) model_.rotate(to, config.n_heads + config.n_kv_heads, store_.position(rows[i]));
+  }
 }
 
 void WavefrontPass::each_panel(void (WavefrontPass::*panel)(std::span<const int32_t>)) {

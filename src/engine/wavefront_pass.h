@@ -94,6 +94,7 @@ class WavefrontPass {
   /// Runs `panel` on the rows of streams that take part in the layer to its end, unedited streams
   /// first where others take values from them.
   void each_panel(void (WavefrontPass::*panel)(std::span<const int32_t>));
+  void project_panel(std::span<const int32_t> rows);
   void attention_panel(std::span<const int32_t> rows);
   void mlp_panel(std::span<const int32_t> rows);
   void hook_panel(Site site, std::span<const int32_t> rows, float* values) const;

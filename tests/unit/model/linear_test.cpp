@@ -119,8 +119,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{KernelSet::onednn, 1, 1, 1}, Case{KernelSet::aten, 96, 64, 1},
                       Case{KernelSet::aten, 37, 10, 3}),
     [](const auto& instance) {
-      return fmt::format("{}_{}x{}_{}", kernel_set_name(instance.param.kernels),
-                         instance.param.out, instance.param.in, instance.param.parts);
+      return fmt::format("{}_{}x{}_{}", kernel_set_name(instance.param.kernels), instance.param.out,
+                         instance.param.in, instance.param.parts);
     });
 
 /// With weights and inputs that are powers of two of very different size, the order of additions
@@ -146,9 +146,9 @@ TEST(PackedMatrix, AddsPartsAsATree) {
 
 TEST(PackedMatrix, RoundsToBfloat16LikeTheFormat) {
   EXPECT_EQ(rounded_to_bfloat16(1.0F), 1.0F);
-  EXPECT_EQ(rounded_to_bfloat16(1.00390625F), 1.0F);         // tie: to even
-  EXPECT_EQ(rounded_to_bfloat16(1.01171875F), 1.015625F);    // tie: to even, upwards
-  EXPECT_EQ(rounded_to_bfloat16(1.0039064F), 1.0078125F);    // just above a tie
+  EXPECT_EQ(rounded_to_bfloat16(1.00390625F), 1.0F);       // tie: to even
+  EXPECT_EQ(rounded_to_bfloat16(1.01171875F), 1.015625F);  // tie: to even, upwards
+  EXPECT_EQ(rounded_to_bfloat16(1.0039064F), 1.0078125F);  // just above a tie
   EXPECT_EQ(rounded_to_bfloat16(3.4e38F), std::numeric_limits<float>::infinity());
   EXPECT_TRUE(std::isnan(rounded_to_bfloat16(std::numeric_limits<float>::quiet_NaN())));
 }

@@ -54,8 +54,7 @@ TEST(RowKernels, NormsAgreeWithDoublePrecision) {
     std::vector<float> rms(width);
     std::vector<float> layer(width);
     rms_norm_row(x.data(), gain.data(), width, 1e-3F, rms.data());
-    layer_norm_row(x.data(), gain.data(), bias.data(), width, 1e-3F,
-                   layer.data());
+    layer_norm_row(x.data(), gain.data(), bias.data(), width, 1e-3F, layer.data());
     for (int64_t d = 0; d < width; ++d) {
       const auto g = static_cast<double>(gain[d]);
       const auto b = static_cast<double>(bias[d]);
@@ -82,9 +81,10 @@ TEST(RowKernels, ActivationsAgreeWithDoublePrecision) {
       for (size_t i = 0; i < x.size(); ++i) {
         const auto v = static_cast<double>(x[i]);
         const double inner = std::sqrt(2.0 / std::acos(-1.0)) * (v + 0.044715 * v * v * v);
-        double exact = kind == ActivationKind::silu        ? v / (1.0 + std::exp(-v))
-                       : kind == ActivationKind::gelu_tanh ? 0.5 * v * (1.0 + std::tanh(inner))
-                                                           : 0.5 * v * (1.0 + std::erf(v / std::sqrt(2.0)));
+        double exact = kind == ActivationKind::silu ? v / (1.0 + std::exp(-v))
+                       : kind == ActivationKind::gelu_tanh
+                           ? 0.5 * v * (1.0 + std::tanh(inner))
+                           : 0.5 * v * (1.0 + std::erf(v / std::sqrt(2.0)));
         if (gated) exact *= static_cast<double>(factor[i]);
         EXPECT_NEAR(found[i], exact, 1e-6 * std::max(1.0, std::abs(exact))) << v;
       }
