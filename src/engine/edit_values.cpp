@@ -1,7 +1,7 @@
 #include "engine/edit_values.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "core/group.h"
@@ -153,6 +153,13 @@ std::vector<int32_t> queries_of(const Edit& edit) {
   std::sort(queries.begin(), queries.end());
   queries.erase(std::unique(queries.begin(), queries.end()), queries.end());
   return queries;
+}
+
+int32_t first_row_of(const Edit& edit) {
+  int32_t first = std::numeric_limits<int32_t>::max();
+  for (const int32_t position : edit.positions) first = std::min(first, position);
+  for (const auto& [query, key] : edit.edges) first = std::min(first, query);
+  return first;
 }
 
 void change_attention(const Model& model, const Edit& edit, const DonorSource& donors,

@@ -43,6 +43,8 @@ inline bool edits_attention(const Edit& edit) {
 }
 /// The queries whose attention such an edit changes, ascending, each once.
 std::vector<int32_t> queries_of(const Edit& edit);
+/// The lowest position whose row an edit changes.
+int32_t first_row_of(const Edit& edit);
 /// Adds what the edit does to one head's attention at one query.
 void change_attention(const Model& model, const Edit& edit, const DonorSource& donors,
                       int32_t query, int head, AttentionChange& change);

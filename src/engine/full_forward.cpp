@@ -57,19 +57,19 @@ void FullForward::run() {
 
 void FullForward::run_layer(int layer) {
   const int kv_heads = model_.config().n_kv_heads;
-  const auto each_panel = [&](void (FullForward::*phase)(int, int64_t)) {
-    pool_.parallel_for(panels_, [&](int64_t panel) { (this->*phase)(layer, panel); });
+  const auto each_panel = [&](const auto& phase) {
+    pool_.parallel_for(panels_, [&](int64_t panel) { phase(panel); });
   };
   edit_inputs(layer);
-  each_panel(&FullForward::project);
+  each_panel([&](int64_t panel) { project(layer, panel); });
   pool_.parallel_for(static_cast<int64_t>(sequences_.size()) * kv_heads, [&](int64_t job) {
     attend_head(layer, job / kv_heads, static_cast<int>(job % kv_heads));
   });
   // A frozen sequence reads its base run's rows, so no row moves on before all have been read.
-  each_panel(&FullForward::attention_output);
-  each_panel(&FullForward::add_attention);
-  each_panel(&FullForward::mlp);
-  each_panel(&FullForward::add_mlp);
+  each_panel([&](int64_t panel) { attention_output(layer, panel); });
+  each_panel([&](int64_t panel) { add_sublayer(layer, Site::resid_mid, panel); });
+  each_panel([&](int64_t panel) { mlp(layer, panel); });
+  each_panel([&](int64_t panel) { add_sublayer(layer, Site::resid_post, panel); });
 }
 
 const float* FullForward::resid_row(int64_t row) const {
@@ -167,10 +167,11 @@ void FullForward::attention_output(int layer, int64_t panel) {
     hook_row(layer, Site::attn_out, row, out_.row(row));
 }
 
-void FullForward::add_attention(int layer, int64_t panel) {
+/// The residual stream after a sublayer.
+void FullForward::add_sublayer(int layer, Site after, int64_t panel) {
   for (int64_t row = panel * kPanelRows; row < panel * kPanelRows + rows_in(panel); ++row) {
     add_row(out_.row(row), out_.width, resid_.row(row));
-    hook_row(layer, Site::resid_mid, row, resid_.row(row));
+    hook_row(layer, after, row, resid_.row(row));
   }
 }
 
@@ -195,13 +196,6 @@ void FullForward::mlp(int layer, int64_t panel) {
   model_.mlp_output(layer, pointers(hidden), out_.row(first));
   for (int64_t row = first; row < first + rows_in(panel); ++row)
     hook_row(layer, Site::mlp_out, row, out_.row(row));
-}
-
-void FullForward::add_mlp(int layer, int64_t panel) {
-  for (int64_t row = panel * kPanelRows; row < panel * kPanelRows + rows_in(panel); ++row) {
-    add_row(out_.row(row), out_.width, resid_.row(row));
-    hook_row(layer, Site::resid_post, row, resid_.row(row));
-  }
 }
 
 }  // namespace mechsweep

@@ -64,9 +64,8 @@ class FullForward {
   void project(int layer, int64_t panel);
   void attend_head(int layer, int64_t sequence, int kv_head);
   void attention_output(int layer, int64_t panel);
-  void add_attention(int layer, int64_t panel);
+  void add_sublayer(int layer, Site after, int64_t panel);
   void mlp(int layer, int64_t panel);
-  void add_mlp(int layer, int64_t panel);
   /// A panel of `buffer`; with `input` the rows that the layers read instead of a run's own.
   [[nodiscard]] std::vector<const float*> rows_of(const Buffer& buffer, int64_t panel,
                                                   bool input) const;

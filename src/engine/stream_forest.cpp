@@ -1,7 +1,6 @@
 #include "engine/stream_forest.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <string>
 #include <unordered_map>
@@ -23,13 +22,6 @@ int32_t last_position_below(const Edit& edit, int32_t limit) {
   for (const auto& [query, key] : edit.edges)
     if (query < limit) last = std::max(last, query);
   return last;
-}
-
-int32_t first_row_of(const Edit& edit) {
-  int32_t first = std::numeric_limits<int32_t>::max();
-  for (const int32_t position : edit.positions) first = std::min(first, position);
-  for (const auto& [query, key] : edit.edges) first = std::min(first, query);
-  return first;
 }
 
 bool acts_on_residual(Site site) {

@@ -10,10 +10,6 @@ namespace mechsweep {
 
 namespace {
 
-bool needs_all_logits(const ReadPoint& point) {
-  return point.rank || point.top_k > 0 || !point.kl.empty() || point.full_logits;
-}
-
 /// Some rows together: those that were asked for, then the distinct references of these.
 class UnembedBlock {
  public:
@@ -118,6 +114,10 @@ class UnembedBlock {
 };
 
 }  // namespace
+
+bool needs_all_logits(const ReadPoint& point) {
+  return point.rank || point.top_k > 0 || !point.kl.empty() || point.full_logits;
+}
 
 std::vector<Reading> unembed(const Model& model, ThreadPool& pool,
                              std::span<const UnembedRow> rows) {

@@ -25,6 +25,9 @@ struct UnembedRow {
 std::vector<Reading> unembed(const Model& model, ThreadPool& pool,
                              std::span<const UnembedRow> rows);
 
+/// Whether a reading takes a whole row of logits.
+bool needs_all_logits(const ReadPoint& point);
+
 inline constexpr int64_t kHeldLogitBytes = int64_t{64} << 20;
 
 }  // namespace mechsweep

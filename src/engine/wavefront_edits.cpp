@@ -41,6 +41,12 @@ bool WavefrontPass::writes_what_is_there(const LayerEdit& edit, int32_t position
          rows_.row(edit.edit->donor, position) == rows_.row(edit.stream, position);
 }
 
+EditPlace WavefrontPass::place_of(const LayerEdit& edit, int32_t position,
+                                  const float* donor) const {
+  const auto tokens = static_cast<int64_t>(forest_[edit.stream].tokens.size());
+  return {.edit = edit.edit->edit, .donor = donor, .from_end = tokens - 1 - position};
+}
+
 /// An edit of a site that lies in the store; a stream that shares the row gets its own only when
 /// the edit changes a bit.
 void WavefrontPass::edit_direct(const LayerEdit& edit, int32_t position) {
@@ -48,8 +54,7 @@ void WavefrontPass::edit_direct(const LayerEdit& edit, int32_t position) {
   const Site site = edit.edit->site;
   const float* donor =
       edit.edit->donor >= 0 ? site_row(site, rows_.row(edit.edit->donor, position)) : nullptr;
-  const auto tokens = static_cast<int64_t>(forest_[edit.stream].tokens.size());
-  const EditPlace place = {edit.edit->edit, donor, tokens - 1 - position};
+  const EditPlace place = place_of(edit, position, donor);
   const int32_t own = rows_.own(edit.stream, position);
   if (own >= 0) return apply_edit(model_, place, site_row(site, own));
   const float* shared = site_row(site, rows_.row(edit.stream, position));
@@ -74,8 +79,7 @@ void WavefrontPass::edit_hooked(const LayerEdit& edit, int32_t position) {
   const int32_t row = own_row(edit.stream, position, after_z ? Copy::resid_and_z : Copy::resid);
   const float* donor = donor_row(edit, position);
   if (forest_[edit.stream].is_frozen()) return;  // add_to_frozen edits its rows
-  const auto tokens = static_cast<int64_t>(forest_[edit.stream].tokens.size());
-  hooks(edit.edit->site).edit(row, {edit.edit->edit, donor, tokens - 1 - position});
+  hooks(edit.edit->site).edit(row, place_of(edit, position, donor));
 }
 
 /// Room for a site's values of a row, which are put there when its panel is computed.
@@ -131,8 +135,7 @@ void WavefrontPass::edit_projections() {
     const Site site = edit.edit->site;
     const float* donor =
         edit.edit->donor >= 0 ? site_row(site, rows_.row(edit.edit->donor, position)) : nullptr;
-    const auto tokens = static_cast<int64_t>(forest_[edit.stream].tokens.size());
-    apply_edit(model_, {edit.edit->edit, donor, tokens - 1 - position}, site_row(site, row));
+    apply_edit(model_, place_of(edit, position, donor), site_row(site, row));
   });
   capture(Site::q, Site::v);
 }
@@ -227,8 +230,7 @@ void WavefrontPass::edit_frozen(Site site) {
       if (held == held_.end()) return;  // it would have written what was there
       donor = held->second.data();
     }
-    const auto tokens = static_cast<int64_t>(forest_[edit.stream].tokens.size());
-    apply_edit(model_, {edit.edit->edit, donor, tokens - 1 - position}, store_.resid(row));
+    apply_edit(model_, place_of(edit, position, donor), store_.resid(row));
   });
   for (const StreamCapture* capture : captures_[layer_]) {
     const int32_t row = rows_.own(capture->stream, capture->point.position);

@@ -5,14 +5,13 @@
 #include "core/error.h"
 #include "engine/edit_values.h"
 #include "engine/stream_rows.h"
+#include "engine/unembed.h"
+#include "model/model.h"
 
 namespace mechsweep {
 
 namespace {
 
-constexpr int64_t kPanel = 128;
-constexpr int64_t kVocabularyTile = 4096;
-constexpr int64_t kHeldBytes = int64_t{64} << 20;
 /// Bookkeeping of a stream: its edits, maps and segments.
 constexpr int64_t kStreamBytes = 640;
 
@@ -21,16 +20,22 @@ constexpr int64_t kStreamBytes = 640;
 int64_t panel_floats(const ModelConfig& config) {
   const int64_t mlp = int64_t{config.d_mlp} * (config.gated_mlp ? 3 : 2) + 9L * config.d_model;
   const int64_t qkv = int64_t{config.n_heads + 2 * config.n_kv_heads} * config.head_size;
-  return kPanel * std::max({mlp, qkv + config.d_model, kVocabularyTile});
+  return kPanelRows * std::max({mlp, qkv + config.d_model, Model::kVocabTile});
+}
+
+void add_reads(WavefrontMemory& memory, const Task& task) {
+  memory.reads += static_cast<int64_t>(task.reads.size());
+  for (const ReadPoint& point : task.reads)
+    if (needs_all_logits(point)) memory.held_logits += 1 + static_cast<int64_t>(point.kl.size());
 }
 
 }  // namespace
 
 int64_t WavefrontMemory::bytes(const ModelConfig& config, int threads) const {
   const int64_t kv_floats = int64_t{2 * config.n_kv_heads} * config.head_size;
-  const int64_t tiles = (config.vocab_size + kVocabularyTile - 1) / kVocabularyTile;
-  const int64_t logits =
-      std::min(held_logits * config.vocab_size * 4, kHeldBytes + int64_t{8} * config.vocab_size);
+  const int64_t tiles = (config.vocab_size + Model::kVocabTile - 1) / Model::kVocabTile;
+  const int64_t logits = std::min(held_logits * config.vocab_size * 4,
+                                  kHeldLogitBytes + int64_t{8} * config.vocab_size);
   return rows * (RowStore::bytes_per_row(config) + 4) + shared_rows * kv_floats * 4 +
          streams * kStreamBytes + reads * (int64_t{config.d_model} * 4 + tiles * 24 + 256) +
          logits + threads * panel_floats(config) * 4;
@@ -47,10 +52,7 @@ WavefrontMemory memory_of(const StreamForest& forest, std::span<const Task> task
   for (size_t s = 0; s < shared.size(); ++s)
     if (shared[s] != 0) memory.shared_rows += forest.streams()[s].own_positions();
   for (const Task& task : tasks) {
-    memory.reads += static_cast<int64_t>(task.reads.size());
-    for (const ReadPoint& point : task.reads)
-      if (point.rank || point.top_k > 0 || point.full_logits || !point.kl.empty())
-        memory.held_logits += 1 + static_cast<int64_t>(point.kl.size());
+    add_reads(memory, task);
   }
   return memory;
 }
@@ -70,8 +72,7 @@ void add_task(WavefrontMemory& memory, std::set<std::pair<int32_t, Side>>& roots
   const int64_t length = tokens(task.prompt, task.intervention.base);
   int64_t first = length;
   for (const Edit& edit : task.intervention.edits) {
-    for (const int32_t position : edit.positions) first = std::min<int64_t>(first, position);
-    for (const auto& edge : edit.edges) first = std::min<int64_t>(first, edge[0]);
+    first = std::min<int64_t>(first, first_row_of(edit));
     if (!edit.takes_from_donor()) continue;
     const auto [prompt, side] = donor_of(edit, task.prompt);
     add_root(prompt, side);
@@ -79,10 +80,7 @@ void add_task(WavefrontMemory& memory, std::set<std::pair<int32_t, Side>>& roots
   const bool frozen = task.intervention.downstream == Downstream::freeze;
   memory.rows += (length - first) * (frozen ? 2 : 1);
   memory.streams += frozen ? 2 : 1;
-  memory.reads += static_cast<int64_t>(task.reads.size());
-  for (const ReadPoint& point : task.reads)
-    if (point.rank || point.top_k > 0 || point.full_logits || !point.kl.empty())
-      memory.held_logits += 1 + static_cast<int64_t>(point.kl.size());
+  add_reads(memory, task);
 }
 
 namespace {

@@ -72,6 +72,8 @@ class WavefrontPass {
   /// Calls visit(edit, position) for every needed position of the layer's edits at these sites.
   template <typename Visit>
   void each_edit(Site first, Site last, const Visit& visit) const;
+  [[nodiscard]] EditPlace place_of(const LayerEdit& edit, int32_t position,
+                                   const float* donor) const;
   void edit_direct(const LayerEdit& edit, int32_t position);
   void edit_hooked(const LayerEdit& edit, int32_t position);
   [[nodiscard]] bool writes_what_is_there(const LayerEdit& edit, int32_t position) const;

@@ -171,6 +171,7 @@ PackedMatrix::PackedMatrix(const LinearWeight& weight, ComputeType type)
       half_(type == ComputeType::bfloat16) {
   if (parts_.empty()) parts_.push_back({0, k_});
   ensure(parts_.size() <= size_t{1} << (kTreeLevels - 1), "a sum has more parts than planned for");
+  joins_ = joins_after(parts_.size());
   const int64_t strips = (n_ + kStrip - 1) / kStrip;
   const auto bytes = static_cast<size_t>(round_up(strips * k_ * kStrip * (half_ ? 2 : 4), 64));
   values_.reset(std::aligned_alloc(64, std::max<size_t>(64, bytes)));
@@ -195,7 +196,6 @@ int64_t PackedMatrix::bytes() const {
 }
 
 void PackedMatrix::multiply(Rows input, float* out) const {
-  const std::vector<int> joins = joins_after(parts_.size());
   static thread_local std::vector<float> rounded;
   static thread_local std::vector<float> strip;
   std::vector<const float*> rows(input.begin(), input.end());
@@ -218,7 +218,7 @@ void PackedMatrix::multiply(Rows input, float* out) const {
          .column = column,
          .n = n_,
          .parts = parts_,
-         .joins = joins,
+         .joins = joins_,
          .out = out});
   }
 }

@@ -35,6 +35,7 @@ class PackedMatrix {
   int64_t n_;
   int64_t k_;
   std::vector<Range> parts_;
+  std::vector<int> joins_;  ///< after each part: how many sums that wait are joined with its own
   bool half_;
   std::unique_ptr<void, FreeAligned> values_;  ///< [strips, K, kStripColumns]
 };
