@@ -80,6 +80,18 @@ std::string_view without_byte_order_mark(std::string_view text) {
   return text;
 }
 
+std::vector<NumberedLine> filled_lines(std::string_view text) {
+  std::vector<NumberedLine> lines;
+  std::string_view rest = without_byte_order_mark(text);
+  for (int number = 1; !rest.empty(); ++number) {
+    const size_t end = rest.find('\n');
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    if (line.find_first_not_of(" \t\r") != std::string_view::npos) lines.push_back({number, line});
+  }
+  return lines;
+}
+
 std::string resolve_path(const std::string& folder, const std::string& path) {
   if (folder.empty()) return path;
   return (std::filesystem::path(folder) / path).string();  // an absolute path replaces the folder

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
 
@@ -27,6 +28,14 @@ LineColumn line_column(std::string_view text, size_t offset);
 
 /// The text without a leading UTF-8 byte order mark.
 std::string_view without_byte_order_mark(std::string_view text);
+
+/// A line of a text and its number, from 1.
+struct NumberedLine {
+  int number = 1;
+  std::string_view text;  ///< into the text, without the line feed
+};
+/// The lines that hold more than white space, a leading byte order mark left out.
+std::vector<NumberedLine> filled_lines(std::string_view text);
 
 /// The path itself when absolute or when there is no folder, else folder/path.
 std::string resolve_path(const std::string& folder, const std::string& path);

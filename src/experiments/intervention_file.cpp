@@ -133,12 +133,7 @@ std::vector<ListedIntervention> read_intervention_file(const std::string& path) 
   Problems problems;
   std::vector<ListedIntervention> all;
   std::map<std::string, int> line_of_id;
-  std::string_view rest = without_byte_order_mark(content);
-  for (int number = 1; !rest.empty(); ++number) {
-    const size_t end = rest.find('\n');
-    const std::string_view line = rest.substr(0, end);
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  for (const auto& [number, line] : filled_lines(content)) {
     const SourcePosition position{path, number, 0};
     try {
       const ConfigNode node = node_of(parse_prompt_json(line), position, "", 0, problems);

@@ -38,12 +38,7 @@ class PromptFile final : public PromptSource {
     if (prefix_) options.prefix = prefix_tokens(*prefix_, context);
     std::vector<Prompt> prompts;
     std::unordered_map<std::string, int> line_of_id;
-    std::string_view rest = without_byte_order_mark(content);
-    for (int number = 1; !rest.empty(); ++number) {
-      const size_t end = rest.find('\n');
-      const std::string_view line = rest.substr(0, end);
-      rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    for (const auto& [number, line] : filled_lines(content)) {
       try {
         options.default_id = fmt::format("p{}", number - 1);
         Prompt prompt = prompt_from_json(parse_prompt_json(line), options);
