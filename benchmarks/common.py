@@ -55,6 +55,32 @@ def add_common_options(parser):
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the .md and .json")
 
 
+def copy_prompts(count, noise=32):
+    """An entry of a config's `prompts`: A B, letters, A; the answer is B. `noise` + 4 tokens."""
+    shape = {"noise": noise, "noise_pool": "letters", "letter_form": " A", "prefix": 0}
+    return {"id": "copy", "kind": "ab_noise_a", "count": count, **shape}
+
+
+def repeated_prompts(count, period=32):
+    """An entry of a config's `prompts`: random tokens, twice."""
+    shape = {"period": period, "repeats": 2, "prefix": "none"}
+    return {"id": "repeat", "kind": "repeated_random", "count": count, **shape}
+
+
+def write_sweep(file, model, prompts, experiment, execution):
+    """Writes a config of one experiment on one model, float32, and one prompt set."""
+    entry = {"id": "model", "path": str(model.resolve()), "dtype": "float32"}
+    config = {
+        "name": file.stem,
+        "seed": 42,
+        "models": [entry],
+        "prompts": [prompts],
+        "experiments": [{"id": "task", **experiment}],
+        "execution": execution,
+    }
+    file.write_text(json.dumps(config, indent=2), encoding="utf-8")  # JSON is YAML
+
+
 def check_files(*paths):
     for path in paths:
         if not path.is_file():
@@ -118,6 +144,14 @@ def machine():
         "system": f"{platform.system()} {platform.release()}",
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def commit():
+    """The commit of the checkout, marked when files differ from it."""
+    try:
+        return run(["git", "-C", ROOT, "describe", "--always", "--dirty"]).stdout.strip()
+    except (BenchmarkError, OSError):
+        return "unknown"
 
 
 def busy(described):

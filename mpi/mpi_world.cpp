@@ -2,6 +2,8 @@
 
 #include <mpi.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -143,7 +145,7 @@ class MpiWorld final : public World {
     char version[MPI_MAX_LIBRARY_VERSION_STRING] = {};
     int length = 0;
     MPI_Get_library_version(version, &length);
-    return {{"mpi", std::string(version, static_cast<size_t>(length))},
+    return {{"mpi", library_text({version, static_cast<size_t>(length)})},
             {"threads", "MPI_THREAD_MULTIPLE"},
             {"ranks", size_},
             {"hosts", hosts_},
@@ -155,6 +157,13 @@ class MpiWorld final : public World {
     Message message;
     MPI_Request request = MPI_REQUEST_NULL;
   };
+
+  /// Some libraries count a closing NUL or end with a line feed.
+  static std::string library_text(std::string text) {
+    text.resize(std::min(text.find('\0'), text.size()));
+    while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
+    return text;
+  }
 
   static int to_int(int64_t length) {
     ensure(length >= 0 && length <= std::numeric_limits<int>::max(), "a text is too long for MPI");

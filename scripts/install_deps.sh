@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/install_deps.sh [--tests] [--references]
+# Usage: scripts/install_deps.sh [--tests] [--references] [--benchmarks]
 #
 # Installs what mechsweep is built from and runs with, and nothing that is there already:
 #   - Debian packages (as root or with passwordless sudo; otherwise the missing ones are named);
@@ -9,6 +9,8 @@
 #   --tests        also the packages that only the tests need; those are optional without root
 #   --references   also the environment of the reference programs (about 5 GB), which the golden
 #                  files and the benchmarks against other tools are made with
+#   --benchmarks   also the packages that only kernels.py and profile_run.py of benchmarks/ need;
+#                  optional without root
 #   --help         this text
 #
 # Running it again is quick and needs no network. Exit status: 0, 2 usage, 4 packages are missing.
@@ -20,12 +22,14 @@ packages=(libopenmpi-dev openmpi-bin libhdf5-openmpi-dev hdf5-tools libyaml-cpp-
   libssl-dev pkg-config g++ cmake ninja-build ccache git unzip python3 python3-venv)
 # clang-tidy 14, Debian 12's default, knows no std::source_location.
 test_packages=(clang-format clang-tidy-16 slurm-wlm munge iproute2)
+benchmark_packages=(libbenchmark-dev linux-perf)
 
 main() {
-  local tests=false references=false
+  local references=false extra=()
   while (($#)); do
     case $1 in
-      --tests) tests=true ;;
+      --tests) extra+=("${test_packages[@]}") ;;
+      --benchmarks) extra+=("${benchmark_packages[@]}") ;;
       --references) references=true ;;
       -h | --help) print_help && exit 0 ;;
       *) fail 2 "unknown argument '$1'; see --help." ;;
@@ -34,7 +38,7 @@ main() {
   done
 
   if command -v dpkg-query > /dev/null; then
-    install_packages "$tests"
+    install_packages "${extra[@]}"
   else
     say "this is not a Debian system, which is untried; these packages or their like are needed:" \
       "${packages[*]}."
@@ -59,12 +63,11 @@ missing_packages() {
   done
 }
 
+# install_packages OPTIONAL_PACKAGE...
 install_packages() {
-  local tests=$1 missing=() optional=() as_root=()
+  local missing=() optional=() as_root=()
   mapfile -t missing < <(missing_packages "${packages[@]}")
-  if $tests; then
-    mapfile -t optional < <(missing_packages "${test_packages[@]}")
-  fi
+  mapfile -t optional < <(missing_packages "$@")
   local all=("${missing[@]}" "${optional[@]}")
   if ((${#all[@]} == 0)); then
     return
@@ -77,8 +80,8 @@ install_packages() {
       fail 4 "these packages are missing and need an administrator:" \
         "sudo apt-get install ${all[*]}"
     else
-      say "going on without ${optional[*]}, which only some tests need; an administrator can add" \
-        "them with: sudo apt-get install ${optional[*]}"
+      say "going on without ${optional[*]}, which only some tests or benchmarks need; an" \
+        "administrator can add them with: sudo apt-get install ${optional[*]}"
       return
     fi
   fi

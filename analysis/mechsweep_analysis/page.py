@@ -133,6 +133,8 @@ def _warnings(results: list[RunResult], provenance: Provenance) -> str:
     ]
     if "another sweep" in provenance.note:
         items.append(f"<li>{escape(provenance.note)}</li>")
+    if (exactness := provenance.bit_exactness()).startswith("NO"):
+        items.append(f"<li>Results bit-exact: {escape(exactness)}.</li>")
     if not items:
         return "<p>No warnings.</p>"
     return f'<section class="warning"><h2>Warnings</h2><ul>{"".join(items)}</ul></section>'
@@ -300,6 +302,8 @@ def _provenance(summary: Summary, provenance: Provenance) -> str:
     for name, attributes in summary.models.items():
         parts.append(f"<h3>Model {escape(name)}</h3>{_facts(list(attributes.items()))}")
     parts.append("<h3>Launches</h3>")
+    if exactness := provenance.bit_exactness():
+        parts.append(f"<p>Results bit-exact: {escape(exactness)}.</p>")
     for number, attempt in enumerate(provenance.attempts, start=1):
         pairs = [(name, _fact(value)) for name, value in attempt.items()]
         parts.append(f"<details><summary>Launch {number}</summary>{_facts(pairs)}</details>")

@@ -17,6 +17,51 @@ class Provenance:
     attempts: tuple[dict, ...]
     note: str  # one sentence, empty when everything was there
 
+    def bit_exactness(self) -> str:
+        """What the self-tests of all launches say: "yes", or "NO" and by how much.
+
+        Empty where no launch has a self-test on record, as in `mechsweep status`.
+        """
+        tests = [test for test in map(_self_test, self.attempts) if test]
+        flaws = [
+            _flaw(dtype, verdict)
+            for test in tests
+            for dtype, verdict in test.items()
+            if not verdict["bit_exact"]
+        ]
+        if flaws:
+            return f"NO: {max(flaws)[-1]}"
+        if not tests:
+            return ""
+        if len(tests) == len(self.attempts):
+            return "yes"
+        return (
+            f"yes in {len(tests)} of {len(self.attempts)} launches; the others have no self-test "
+            "on record"
+        )
+
+
+def _self_test(attempt: dict) -> dict[str, dict]:
+    """Verdicts by dtype. Records have no checksum: what no run writes is left out."""
+    verdicts = attempt.get("selftest")
+    if not isinstance(verdicts, dict):
+        return {}
+    return {
+        dtype: verdict
+        for dtype, verdict in verdicts.items()
+        if isinstance(verdict, dict) and isinstance(verdict.get("bit_exact"), bool)
+    }
+
+
+def _flaw(dtype: str, verdict: dict) -> tuple[bool, float, str]:
+    """The worst sorts last: having compared nothing is worse than any difference."""
+    where = f"{dtype}, rank {verdict['rank']}" if "rank" in verdict else dtype
+    if "failure" in verdict:
+        return True, 0.0, f"the self-test failed ({where}): {verdict['failure']}"
+    nats = verdict.get("tolerance_nats")
+    nats = nats if isinstance(nats, float) else 0.0
+    return False, nats, f"losses differ by up to {nats:.3g} nats ({where})"
+
 
 def read_provenance(given: Path, summary: Summary) -> Provenance:
     """Never fails: a report without these facts is still a report."""

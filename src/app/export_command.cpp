@@ -79,6 +79,7 @@ void export_summary(const ResultsReader& reader, const ExportOptions& options) {
         for (size_t cell = 0; cell < values.size(); ++cell) {
           const std::string value = number_text(values[cell]);
           if (value.empty()) continue;
+          if (dataset == kSummaryNonFinite && values[cell] == 0.0) continue;  // as it should be
           print(fmt::format("{},{},,{},{}\n", run_fields(summary.run_id),
                             columns.cells(metric.axes, static_cast<int64_t>(cell)),
                             csv_field(metric.name + "." + dataset), value));

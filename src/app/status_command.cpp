@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
 
+#include "app/bit_exactness.h"
 #include "app/commands.h"
 #include "app/progress.h"
 #include "core/error.h"
@@ -74,7 +76,8 @@ double eta_s(const Counts& counts) {
   return (counts.total_flops - counts.done_flops) * elapsed / counts.attempt_flops;
 }
 
-void print_json(const std::string& file, const Counts& counts) {
+void print_json(const std::string& file, const Counts& counts,
+                const std::optional<BitExactness>& exactness) {
   Json json = {
       {"file", file},
       {"units", counts.units},
@@ -88,10 +91,18 @@ void print_json(const std::string& file, const Counts& counts) {
   for (const auto& [rank, done] : counts.by_rank) json["by_rank"][std::to_string(rank)] = done;
   if (rate(counts) >= 0.0) json["units_per_second"] = rate(counts);
   if (counts.left() > 0 && eta_s(counts) >= 0.0) json["eta_s"] = eta_s(counts);
-  std::printf("%s\n", json.dump(2).c_str());
+  if (exactness) {
+    json["bit_exact"] = exactness->exact;
+    if (!exactness->exact) {
+      json["tolerance_nats"] = exactness->tolerance_nats;
+      json["bit_exact_why_not"] = exactness->why;
+    }
+  }
+  std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
-void print_text(const std::string& file, const Counts& counts) {
+void print_text(const std::string& file, const Counts& counts,
+                const std::optional<BitExactness>& exactness) {
   std::printf("%s\n", file.c_str());
   std::printf("units     %lld: %lld done, %lld left, %lld failed, %lld skipped\n",
               static_cast<long long>(counts.units), static_cast<long long>(counts.done),
@@ -105,6 +116,7 @@ void print_text(const std::string& file, const Counts& counts) {
   if (counts.left() > 0 && eta_s(counts) >= 0.0)
     std::printf("ETA       %s at the latest attempt's rate\n",
                 duration_text(eta_s(counts)).c_str());
+  if (exactness) std::printf("bit-exact %s\n", exactness->text().c_str());
   if (counts.by_rank.empty()) return;
   std::printf("attempt   %u, units by rank:", counts.attempt);
   for (const auto& [rank, done] : counts.by_rank)
@@ -117,10 +129,11 @@ void print_text(const std::string& file, const Counts& counts) {
 int status_command(const std::string& file, bool json) {
   const ResultsReader reader(file);
   const Counts counts = count(reader);
+  const auto exactness = bit_exactness(reader.attempts());
   if (json) {
-    print_json(file, counts);
+    print_json(file, counts, exactness);
   } else {
-    print_text(file, counts);
+    print_text(file, counts, exactness);
   }
   if (counts.left() > 0) return exit_status(ErrorKind::interrupted);
   return counts.failed > 0 ? kExitUnitsFailed : kExitDone;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <numeric>
 #include <vector>
 
 #include "app/stored_summary.h"
@@ -33,7 +34,7 @@ void write_text(const std::string& path, const std::string& text) {
 
 /// JSON has no NaN: it becomes null.
 Json number(double value) {
-  return std::isnan(value) ? Json() : Json(value);
+  return std::isnan(value) ? Json() : Json(without_negative_zero(value));
 }
 
 Json coordinate(const Axis& axis, int64_t place) {
@@ -48,8 +49,16 @@ Json cell_json(const StoredMetric& metric, int64_t cell) {
     json[axis->name] = coordinate(*axis, rest % axis->size);
     rest /= axis->size;
   }
-  for (const auto& [name, values] : metric.values) json[name] = number(values[cell]);
+  for (const auto& [name, values] : metric.values)
+    if (name != kSummaryNonFinite || values[cell] > 0) json[name] = number(values[cell]);
   return json;
+}
+
+/// Values of a metric that are no numbers though they should be, over all cells.
+int64_t non_finite_of(const StoredMetric& metric) {
+  const auto found = metric.values.find(kSummaryNonFinite);
+  if (found == metric.values.end()) return 0;  // a summary of an earlier program
+  return static_cast<int64_t>(std::accumulate(found->second.begin(), found->second.end(), 0.0));
 }
 
 Json strongest_of(const StoredMetric& metric) {
@@ -88,6 +97,7 @@ Json run_json(const StoredSummary& summary) {
                            "warnings"})
     if (summary.attributes.contains(name)) run[name] = summary.attributes.at(name);
   for (const StoredMetric& metric : summary.metrics) {
+    if (const int64_t count = non_finite_of(metric)) run["non_finite"][metric.name] = count;
     if (metric.values.contains(kSummaryRank)) run["strongest"][metric.name] = strongest_of(metric);
     if (!metric.name.ends_with(kProfileSuffix)) continue;
     Json profile = Json::array();
@@ -112,6 +122,10 @@ void write_summary_csv(const std::string& summary_path, const std::string& csv_p
   std::vector<std::string> datasets(std::begin(kSummaryFloats), std::end(kSummaryFloats));
   datasets.insert(datasets.end(), std::begin(kSummaryCounts), std::end(kSummaryCounts));
   datasets.emplace_back(kSummaryRank);
+  bool any_non_finite = false;
+  for (const auto& summary : summaries)
+    for (const auto& metric : summary.metrics) any_non_finite |= non_finite_of(metric) > 0;
+  if (any_non_finite) datasets.emplace_back(kSummaryNonFinite);
   for (const std::string& name : datasets)
     text += "," + (name == "prompts" || name == "clusters" ? "n_" + name : name);
   text += "\n";

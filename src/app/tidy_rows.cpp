@@ -50,8 +50,13 @@ std::string AxisColumns::cells(const std::vector<Axis>& axes, int64_t index) con
   return text;
 }
 
+double without_negative_zero(double value) {
+  return value == 0.0 ? 0.0 : value;
+}
+
 std::string number_text(double value) {
-  return std::isnan(value) ? std::string() : fmt::format("{:.9g}", value);
+  if (std::isnan(value)) return "";
+  return fmt::format("{:.9g}", without_negative_zero(value));
 }
 
 std::string csv_field(const std::string& text) {

@@ -24,7 +24,9 @@ class AxisColumns {
   std::vector<std::string> names_;
 };
 
-/// A number with 9 significant digits; NaN is empty.
+/// 0 for -0, which no reader of a table asks for; else the value.
+double without_negative_zero(double value);
+/// A number with 9 significant digits; NaN is empty, -0 is 0.
 std::string number_text(double value);
 /// A text as a CSV field, quoted where it must be (RFC 4180).
 std::string csv_field(const std::string& text);

@@ -8,6 +8,17 @@ namespace mechsweep {
 
 namespace {
 
+/// Text of a config between quotation marks, cut where it is long.
+std::string shown_text(std::string text) {
+  constexpr size_t kShown = 60;
+  if (text.size() > kShown) {
+    size_t cut = kShown;  // never inside a character
+    while ((static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
+    text = text.substr(0, cut) + "...";
+  }
+  return fmt::format("'{}'", text);
+}
+
 /// What a node is, for "..., not X".
 std::string description(const ConfigNode& node) {
   switch (node.kind) {
@@ -20,14 +31,7 @@ std::string description(const ConfigNode& node) {
     case ConfigNode::Kind::scalar:
       break;
   }
-  constexpr size_t kShown = 60;
-  std::string shown = node.scalar;
-  if (shown.size() > kShown) {
-    size_t cut = kShown;  // never inside a character
-    while ((static_cast<unsigned char>(shown[cut]) & 0xC0) == 0x80) --cut;
-    shown = shown.substr(0, cut) + "...";
-  }
-  return fmt::format("{}'{}'", node.quoted ? "the quoted text " : "", shown);
+  return (node.quoted ? "the quoted text " : "") + shown_text(node.scalar);
 }
 
 bool is_plain_scalar(const ConfigNode& node) {
@@ -147,8 +151,8 @@ std::optional<std::string> node_choice(const ConfigNode& node, Problems& problem
     return std::nullopt;
   }
   if (std::find(choices.begin(), choices.end(), node.scalar) != choices.end()) return node.scalar;
-  problems.add(
-      node, fmt::format("unknown value {}{}", description(node), suggestion(node.scalar, choices)));
+  problems.add(node, fmt::format("unknown value {}{}", shown_text(node.scalar),
+                                 suggestion(node.scalar, choices)));
   return std::nullopt;
 }
 

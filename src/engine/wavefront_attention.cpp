@@ -15,6 +15,7 @@ struct ThreadRoom {
   AttentionScratch scratch;
   std::vector<KeySegment> keys;
   std::vector<AttentionQuery> queries;
+  std::vector<float> patterns;  ///< [heads of a group, T, T padded]
 };
 
 ThreadRoom& thread_room() {
@@ -33,7 +34,7 @@ WavefrontAttention::WavefrontAttention(const ModelConfig& config, ThreadPool& po
       rows_(rows),
       store_(store),
       segments_(forest.streams().size()),
-      watched_(forest.streams().size(), 0),
+      donates_(forest.streams().size(), 0),
       shared_(forest.streams().size(), -1) {}
 
 void WavefrontAttention::append_cut(int stream, int32_t begin, int32_t end,
@@ -74,17 +75,21 @@ void WavefrontAttention::prepare(const std::vector<int>& querying) {
   const auto count = static_cast<int>(forest_.streams().size());
   for (int s = 0; s < count; ++s)
     if (forest_[s].length > 0 && !forest_[s].is_frozen()) find_segments(s);
+  attending_ = querying;
+  for (const auto& [stream, tasks] : watchers_) attending_.push_back(stream);
+  std::ranges::sort(attending_);
+  attending_.erase(std::ranges::unique(attending_).begin(), attending_.end());
   std::vector<int> owners;
   const auto share = [&](int reader) {
     for (const Segment& segment : segments_[reader])
-      if ((segment.owner != reader || watched_[reader] != 0) && shared_[segment.owner] < 0) {
+      if ((segment.owner != reader || donates_[reader] != 0) && shared_[segment.owner] < 0) {
         shared_[segment.owner] = static_cast<int32_t>(owners.size());
         owners.push_back(segment.owner);
       }
   };
-  for (const int s : querying) share(s);
+  for (const int s : attending_) share(s);
   for (int s = 0; s < count; ++s)
-    if (watched_[s] != 0) share(s);
+    if (donates_[s] != 0) share(s);
   const int kv_heads = config_.n_kv_heads;
   caches_.resize(owners.size() * kv_heads);
   pool_.parallel_for(static_cast<int64_t>(caches_.size()), [&](int64_t job) {
@@ -125,63 +130,45 @@ std::vector<float> WavefrontAttention::pattern(int stream, int head, int32_t que
   const int kv_head = head / (config_.n_heads / config_.n_kv_heads);
   ThreadRoom& room = thread_room();
   resolve(stream, kv_head, room.cache, room.keys);
-  std::vector<float> ignored(config_.head_size);
-  const AttentionQuery asked = {
-      .query = store_.qkv(rows_.row(stream, query)) + int64_t{head} * config_.head_size,
-      .change = change,
-      .out = ignored.data()};
-  mechsweep::attend(
-      {.keys = room.keys, .position = query, .scale = static_cast<float>(config_.attention_scale)},
-      {&asked, 1}, room.scratch);
-  return {room.scratch.row(0), room.scratch.row(0) + query + 1};
+  std::vector<float> probabilities(pattern_row_room(query));
+  const float* from = store_.qkv(rows_.row(stream, query)) + int64_t{head} * config_.head_size;
+  room.queries = {{.query = from, .change = change, .pattern = probabilities.data()}};
+  attend_queued(query);
+  probabilities.resize(query + 1);
+  return probabilities;
 }
 
-void WavefrontAttention::observe(int stream, int64_t task, int layer,
-                                 const AttentionChanges& changes,
-                                 AttentionObserver& observer) const {
-  pool_.parallel_for(config_.n_kv_heads, [&](int64_t kv_head) {
-    observe_group(stream, static_cast<int>(kv_head), task, layer, changes, observer);
-  });
+void WavefrontAttention::attend(const LayerCall& call) const {
+  for (const std::vector<int>& streams : turns()) attend_streams(streams, call);
 }
 
-void WavefrontAttention::observe_group(int stream, int kv_head, int64_t task, int layer,
-                                       const AttentionChanges& changes,
-                                       AttentionObserver& observer) const {
-  const int64_t tokens = forest_[stream].length;
-  const int64_t stride = round_up(tokens, kLanes);
-  const int group = config_.n_heads / config_.n_kv_heads;
-  const int64_t size = config_.head_size;
-  ThreadRoom& room = thread_room();
-  resolve(stream, kv_head, room.cache, room.keys);
-  std::vector<float> patterns(group * tokens * stride);
-  std::vector<float> ignored(group * size);
-  for (int32_t q = 0; q < tokens; ++q) {
-    const int32_t row = rows_.row(stream, q);
-    room.queries.clear();
-    for (int i = 0; i < group; ++i)
-      room.queries.push_back({.query = store_.qkv(row) + (kv_head * group + i) * size,
-                              .change = changes.find(row, kv_head * group + i),
-                              .out = ignored.data() + i * size});
-    mechsweep::attend(
-        {.keys = room.keys, .position = q, .scale = static_cast<float>(config_.attention_scale)},
-        room.queries, room.scratch);
-    for (int i = 0; i < group; ++i)
-      std::copy_n(room.scratch.row(i), q + 1, patterns.data() + (i * tokens + q) * stride);
+/// Streams that can attend at the same time, turn after turn. A row's queries become its z, so a
+/// stream comes after the watched ones that share its rows and have to see its queries.
+std::vector<std::vector<int>> WavefrontAttention::turns() const {
+  if (watchers_.empty()) return {attending_};
+  std::vector<size_t> turn(forest_.streams().size(), 0);
+  std::vector<std::vector<int>> turns;
+  // A stream comes after those whose rows it shares.
+  for (auto stream = attending_.rbegin(); stream != attending_.rend(); ++stream) {
+    turns.resize(std::max(turns.size(), turn[*stream] + 1));
+    turns[turn[*stream]].push_back(*stream);
+    if (!watchers_.contains(*stream)) continue;
+    for (const Segment& segment : segments_[*stream])
+      if (segment.owner != *stream)
+        turn[segment.owner] = std::max(turn[segment.owner], turn[*stream] + 1);
   }
-  for (int i = 0; i < group; ++i)
-    observer.observe(task, layer, kv_head * group + i, patterns.data() + i * tokens * stride,
-                     tokens, stride);
+  return turns;
 }
 
-void WavefrontAttention::attend(const std::vector<int>& querying, const AttentionChanges& changes,
-                                bool (*wanted)(const Stream&, int32_t)) const {
+void WavefrontAttention::attend_streams(const std::vector<int>& streams,
+                                        const LayerCall& call) const {
   // Streams with one row each are quick: several together make a job worth handing out.
   constexpr int64_t kRowsPerJob = 16;
   std::vector<int64_t> starts = {0};
   int64_t rows = 0;
-  for (size_t i = 0; i < querying.size(); ++i) {
-    rows += rows_.count(querying[i]);
-    if (rows >= kRowsPerJob || i + 1 == querying.size()) {
+  for (size_t i = 0; i < streams.size(); ++i) {
+    rows += watchers_.contains(streams[i]) ? forest_[streams[i]].length : rows_.count(streams[i]);
+    if (rows >= kRowsPerJob || i + 1 == streams.size()) {
       starts.push_back(static_cast<int64_t>(i) + 1);
       rows = 0;
     }
@@ -190,29 +177,71 @@ void WavefrontAttention::attend(const std::vector<int>& querying, const Attentio
   pool_.parallel_for((static_cast<int64_t>(starts.size()) - 1) * kv_heads, [&](int64_t job) {
     const int64_t some = job / kv_heads;
     for (int64_t i = starts[some]; i < starts[some + 1]; ++i)
-      attend_head(querying[i], static_cast<int>(job % kv_heads), changes, wanted);
+      attend_head(streams[i], static_cast<int>(job % kv_heads), call);
   });
 }
 
-void WavefrontAttention::attend_head(int stream, int kv_head, const AttentionChanges& changes,
-                                     bool (*wanted)(const Stream&, int32_t)) const {
+void WavefrontAttention::attend_head(int stream, int kv_head, const LayerCall& call) const {
   ThreadRoom& room = thread_room();
   if (shared_[stream] < 0) fill(stream, kv_head, room.cache);
   resolve(stream, kv_head, room.cache, room.keys);
-  const int group = config_.n_heads / config_.n_kv_heads;
-  const int64_t size = config_.head_size;
+  const auto watchers = watchers_.find(stream);
+  if (watchers != watchers_.end()) return attend_watched(stream, kv_head, watchers->second, call);
   rows_.each_own(stream, [&](int32_t position, int32_t row) {
-    if (!wanted(forest_[stream], position)) return;
-    room.queries.clear();
-    for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      float* query = store_.qkv(row) + head * size;
-      room.queries.push_back({.query = query, .change = changes.find(row, head), .out = query});
-    }
-    mechsweep::attend({.keys = room.keys,
-                       .position = position,
-                       .scale = static_cast<float>(config_.attention_scale)},
-                      room.queries, room.scratch);
+    if (!call.wanted(forest_[stream], position)) return;
+    queue_queries(kv_head, row, true, call.changes);
+    attend_queued(position);
   });
+}
+
+/// The same with the patterns of all positions, also of rows that the stream shares.
+void WavefrontAttention::attend_watched(int stream, int kv_head, const std::vector<int64_t>& tasks,
+                                        const LayerCall& call) const {
+  const int64_t tokens = forest_[stream].length;
+  const int64_t stride = pattern_row_room(tokens - 1);
+  const int group = config_.n_heads / config_.n_kv_heads;
+  ThreadRoom& room = thread_room();
+  if (static_cast<int64_t>(room.patterns.size()) < group * tokens * stride)
+    room.patterns.resize(group * tokens * stride);
+  for (int32_t q = 0; q < tokens; ++q) {
+    const int32_t row = rows_.row(stream, q);
+    const bool is_own = rows_.own(stream, q) >= 0;
+    queue_queries(kv_head, row, is_own && call.wanted(forest_[stream], q), call.changes);
+    for (int i = 0; i < group; ++i)
+      room.queries[i].pattern = room.patterns.data() + (i * tokens + q) * stride;
+    attend_queued(q);
+    // Past the last vector of a row is what an earlier pattern or a segment left.
+    const int64_t done = round_up(q + 1, kLanes);
+    for (const AttentionQuery& query : room.queries)
+      std::fill(query.pattern + done, query.pattern + stride, 0.0F);
+  }
+  for (const int64_t task : tasks)
+    for (int i = 0; i < group; ++i)
+      call.observer->observe(task, call.layer, kv_head * group + i,
+                             room.patterns.data() + i * tokens * stride, tokens, stride);
+}
+
+/// The queries of a row for the heads that have these keys.
+void WavefrontAttention::queue_queries(int kv_head, int32_t row, bool wants_z,
+                                       const AttentionChanges& changes) const {
+  const int group = config_.n_heads / config_.n_kv_heads;
+  std::vector<AttentionQuery>& queries = thread_room().queries;
+  queries.clear();
+  for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    float* query = store_.qkv(row) + int64_t{head} * config_.head_size;
+    queries.push_back({.query = query,
+                       .change = changes.find(row, head),
+                       .out = wants_z ? query : nullptr,
+                       .pattern = nullptr});
+  }
+}
+
+void WavefrontAttention::attend_queued(int32_t position) const {
+  ThreadRoom& room = thread_room();
+  mechsweep::attend({.keys = room.keys,
+                     .position = position,
+                     .scale = static_cast<float>(config_.attention_scale)},
+                    room.queries, room.scratch);
 }
 
 }  // namespace mechsweep

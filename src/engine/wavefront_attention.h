@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -22,23 +23,30 @@ class WavefrontAttention {
   WavefrontAttention(const ModelConfig& config, ThreadPool& pool, const StreamForest& forest,
                      const StreamRows& rows, const RowStore& store);
 
-  /// Tells that the patterns of a stream will be asked for. Before prepare.
-  void want_patterns(int stream) { watched_[stream] = 1; }
+  /// Tells that `pattern` will be asked for a stream. Before prepare.
+  void want_patterns(int stream) { donates_[stream] = 1; }
+  /// Has attend show all patterns of a stream to the observer under a task's number. Before
+  /// prepare.
+  void watch(int stream, int64_t task) { watchers_[stream].push_back(task); }
   /// Finds where each stream's keys are, and lays out those that more than one stream reads.
-  /// `querying` streams are the ones that attend will be called for.
+  /// `querying` streams are the ones whose rows attend will compute, in ascending order.
   void prepare(const std::vector<int>& querying);
 
   /// Probabilities of keys 0..query of a head, from the query of the stream's row as it is now.
   [[nodiscard]] std::vector<float> pattern(int stream, int head, int32_t query,
                                            const AttentionChange* change) const;
-  /// Shows an observer the patterns of a stream under a task's number.
-  void observe(int stream, int64_t task, int layer, const AttentionChanges& changes,
-               AttentionObserver& observer) const;
 
-  /// z of all rows that the streams own and `wanted(stream, position)` accepts, in place of their
-  /// queries.
-  void attend(const std::vector<int>& querying, const AttentionChanges& changes,
-              bool (*wanted)(const Stream&, int32_t position)) const;
+  /// What attend is told about a layer.
+  struct LayerCall {
+    int layer = 0;
+    const AttentionChanges& changes;
+    /// Which of the rows that streams own get a z.
+    bool (*wanted)(const Stream&, int32_t position);
+    AttentionObserver* observer = nullptr;  ///< may be null where nothing is watched
+  };
+  /// z of the wanted rows that the querying streams own, in place of their queries; watched streams
+  /// show the patterns of all their positions on the way.
+  void attend(const LayerCall& call) const;
 
  private:
   /// Positions [begin, end) are the rows from, from + 1, ... of those that `owner` owns.
@@ -53,20 +61,25 @@ class WavefrontAttention {
   [[nodiscard]] std::vector<const float*> own_rows(int stream) const;
   void fill(int stream, int kv_head, HeadCache& cache) const;
   void resolve(int stream, int kv_head, HeadCache& local, std::vector<KeySegment>& keys) const;
-  void observe_group(int stream, int kv_head, int64_t task, int layer,
-                     const AttentionChanges& changes, AttentionObserver& observer) const;
-  void attend_head(int stream, int kv_head, const AttentionChanges& changes,
-                   bool (*wanted)(const Stream&, int32_t)) const;
+  [[nodiscard]] std::vector<std::vector<int>> turns() const;
+  void attend_streams(const std::vector<int>& streams, const LayerCall& call) const;
+  void attend_head(int stream, int kv_head, const LayerCall& call) const;
+  void attend_watched(int stream, int kv_head, const std::vector<int64_t>& tasks,
+                      const LayerCall& call) const;
+  void queue_queries(int kv_head, int32_t row, bool wants_z, const AttentionChanges& changes) const;
+  void attend_queued(int32_t position) const;
 
   const ModelConfig& config_;
   ThreadPool& pool_;
   const StreamForest& forest_;
   const StreamRows& rows_;
   const RowStore& store_;
-  std::vector<std::vector<Segment>> segments_;  ///< by stream
-  std::vector<uint8_t> watched_;                ///< by stream
-  std::vector<int32_t> shared_;                 ///< by stream: number among the caches, or -1
-  std::vector<HeadCache> caches_;               ///< [shared streams, K]
+  std::vector<std::vector<Segment>> segments_;    ///< by stream
+  std::vector<uint8_t> donates_;                  ///< by stream
+  std::map<int, std::vector<int64_t>> watchers_;  ///< by stream: the tasks that it is watched for
+  std::vector<int> attending_;                    ///< querying or watched, ascending
+  std::vector<int32_t> shared_;                   ///< by stream: number among the caches, or -1
+  std::vector<HeadCache> caches_;                 ///< [shared streams, K]
 };
 
 }  // namespace mechsweep

@@ -6,6 +6,7 @@
 #include "engine/edit_values.h"
 #include "engine/stream_rows.h"
 #include "engine/unembed.h"
+#include "model/attention.h"
 #include "model/model.h"
 
 namespace mechsweep {
@@ -36,9 +37,13 @@ int64_t WavefrontMemory::bytes(const ModelConfig& config, int threads) const {
   const int64_t tiles = (config.vocab_size + Model::kVocabTile - 1) / Model::kVocabTile;
   const int64_t logits = std::min(held_logits * config.vocab_size * 4,
                                   kHeldLogitBytes + int64_t{8} * config.vocab_size);
+  // A thread shows the patterns of a whole group of query heads together.
+  const int64_t patterns = observed > 0 ? int64_t{config.n_heads / config.n_kv_heads} * observed *
+                                              pattern_row_room(observed - 1)
+                                        : 0;
   return rows * (RowStore::bytes_per_row(config) + 4) + shared_rows * kv_floats * 4 +
          streams * kStreamBytes + reads * (int64_t{config.d_model} * 4 + tiles * 24 + 256) +
-         logits + threads * panel_floats(config) * 4;
+         logits + threads * (panel_floats(config) + patterns) * 4;
 }
 
 WavefrontMemory memory_of(const StreamForest& forest, std::span<const Task> tasks) {
@@ -85,14 +90,19 @@ void add_task(WavefrontMemory& memory, std::set<std::pair<int32_t, Side>>& roots
 
 namespace {
 
+int64_t tokens_of(std::span<const PromptTokens> prompts, const Task& task) {
+  return std::ssize(prompts[task.prompt].side(task.intervention.base));
+}
+
 /// A number of tasks that should fit, from bounds that are quick to tell.
 size_t guess_tasks(std::span<const PromptTokens> prompts, std::span<const Task> tasks,
-                   const ModelConfig& config, int threads, int64_t memory_bytes) {
+                   const ModelConfig& config, int threads, int64_t memory_bytes, bool observed) {
   WavefrontMemory memory;
   std::set<std::pair<int32_t, Side>> roots;
   size_t count = 0;
   for (; count < tasks.size(); ++count) {
     add_task(memory, roots, prompts, tasks[count]);
+    if (observed) memory.observed = std::max(memory.observed, tokens_of(prompts, tasks[count]));
     if (memory.bytes(config, threads) > memory_bytes) break;
   }
   return std::max<size_t>(1, count);
@@ -104,20 +114,23 @@ WavefrontChunk next_chunk(std::span<const PromptTokens> prompts, std::span<const
                           const ModelConfig& config, int threads, int64_t memory_bytes,
                           bool observed, std::span<TaskResult> results) {
   // A guess can be too large: streams where interventions part are not in it.
-  for (size_t count = guess_tasks(prompts, tasks, config, threads, memory_bytes);;
+  for (size_t count = guess_tasks(prompts, tasks, config, threads, memory_bytes, observed);;
        count = (count + 1) / 2) {
     WavefrontChunk chunk{.tasks = count};
     const auto some = tasks.first(count);
     chunk.forest =
         std::make_unique<StreamForest>(prompts, some, config, observed, results.first(count));
-    chunk.bytes = memory_of(*chunk.forest, some).bytes(config, threads);
+    WavefrontMemory memory = memory_of(*chunk.forest, some);
+    for (const Task& task : some)
+      if (observed) memory.observed = std::max(memory.observed, tokens_of(prompts, task));
+    chunk.bytes = memory.bytes(config, threads);
     if (chunk.bytes <= memory_bytes) return chunk;
     if (count == 1)
       fail(ErrorKind::resource,
            "one intervention on {} tokens needs {:.3f} GiB for activations and the budget is "
            "{:.3f} GiB; raise execution.memory_gib",
-           prompts[some[0].prompt].side(some[0].intervention.base).size(),
-           static_cast<double>(chunk.bytes) / kGiB, static_cast<double>(memory_bytes) / kGiB);
+           tokens_of(prompts, some[0]), static_cast<double>(chunk.bytes) / kGiB,
+           static_cast<double>(memory_bytes) / kGiB);
     for (TaskResult& result : results.first(count)) result = TaskResult();
   }
 }

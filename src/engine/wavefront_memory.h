@@ -19,6 +19,7 @@ struct WavefrontMemory {
   int64_t streams = 0;
   int64_t reads = 0;
   int64_t held_logits = 0;  ///< rows of whole logits that readouts want, before they are cut up
+  int64_t observed = 0;     ///< tokens of the longest sequence whose patterns are shown; 0: none
 
   /// Bytes of activations beside the weights, on so many threads.
   [[nodiscard]] int64_t bytes(const ModelConfig& config, int threads) const;
@@ -26,6 +27,7 @@ struct WavefrontMemory {
 
 /// Of a forest, exactly, and of tasks as a bound that is quick to tell: each task's rows, and every
 /// unedited run once (`roots` are those seen so far).
+/// Both without an observer.
 WavefrontMemory memory_of(const StreamForest& forest, std::span<const Task> tasks);
 void add_task(WavefrontMemory& memory, std::set<std::pair<int32_t, Side>>& roots,
               std::span<const PromptTokens> prompts, const Task& task);

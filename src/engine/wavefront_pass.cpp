@@ -154,16 +154,16 @@ void WavefrontPass::attend(const WatchedStreams& watched) {
   const auto component_of = [&](int s) {
     return forest_[s].is_frozen() ? forest_[s].component : s;
   };
-  for (const auto& [stream, task] : watched.streams)
-    attention_->want_patterns(component_of(stream));
+  for (const auto& [stream, task] : watched.streams) attention_->watch(component_of(stream), task);
   for (const LayerEdit& edit : edits_[layer_])
     if (edit.edit->site == Site::pattern && edit.edit->donor >= 0)
       attention_->want_patterns(edit.edit->donor);
   attention_->prepare(querying);
   edit_patterns();
-  for (const auto& [stream, task] : watched.streams)
-    attention_->observe(component_of(stream), task, layer_, changes_, *watched.observer);
-  attention_->attend(querying, changes_, last ? wanted_in_last_layer : always_wanted);
+  attention_->attend({.layer = layer_,
+                      .changes = changes_,
+                      .wanted = last ? wanted_in_last_layer : always_wanted,
+                      .observer = watched.observer});
 }
 
 }  // namespace mechsweep

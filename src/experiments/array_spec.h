@@ -25,8 +25,9 @@ struct Axis {
 };
 
 /// One dataset of a run. The first axis is always the prompt; when `split_by_first` the second is
-/// the first intervention axis, along which units of the stage are cut. So a unit owns one
-/// contiguous segment per array and prompt.
+/// the first intervention axis, along which units of the stage are cut. Arrays that are not split
+/// are filled by the units that begin that axis. So a unit owns at most one contiguous segment per
+/// array and prompt.
 struct ArraySpec {
   std::string name;  ///< path below the run: "loss", "base/loss"
   ElementType type = ElementType::f64;
@@ -46,7 +47,7 @@ struct ArrayBlock {
   std::vector<uint8_t> bytes;  ///< little-endian elements
 };
 
-/// What computing one unit gives: a block for every array of its stage, in the arrays' order.
+/// What computing one unit gives: a block for every array that it fills, in the arrays' order.
 struct UnitResult {
   std::vector<ArrayBlock> blocks;
   /// Numbers that were computed and came out as NaN or infinite. Places that do not apply (past a

@@ -129,8 +129,7 @@ void EffectRun::add_prompt(const Prompt& prompt) {
 
 std::vector<ArraySpec> EffectRun::arrays() const {
   const Axis prompt{.name = "prompt", .size = static_cast<int64_t>(prompts().size())};
-  std::vector<ArraySpec> all =
-      reading_arrays(reference_shape_, "base/", {prompt}, kReferenceStage, false);
+  std::vector<ArraySpec> all = reading_arrays(reference_shape_, "base/", {prompt}, 0, false);
   ArraySpec tokens = all[1];  // logit: the same axes
   tokens.name = "base/tracked_token";
   tokens.type = ElementType::i32;
@@ -140,27 +139,23 @@ std::vector<ArraySpec> EffectRun::arrays() const {
   const auto append = [&all](std::vector<ArraySpec> more) {
     all.insert(all.end(), more.begin(), more.end());
   };
-  if (spec_.donor)
-    append(reading_arrays(reference_shape_, "donor/", {prompt}, kReferenceStage, false));
+  if (spec_.donor) append(reading_arrays(reference_shape_, "donor/", {prompt}, 0, false));
   std::vector<Axis> axes = {prompt};
   axes.insert(axes.end(), spec_.grid.begin(), spec_.grid.end());
-  append(reading_arrays(edited_shape_, "", axes, kEditedStage, true));
+  append(reading_arrays(edited_shape_, "", axes, 0, true));
   return all;
 }
 
 std::vector<StageSpec> EffectRun::stages() const {
-  return {{.name = "reference"}, {.name = "edited", .first_size = spec_.grid.front().size}};
+  return {{.name = "edited", .first_size = spec_.grid.front().size}};
 }
 
-double EffectRun::flops(int stage, int64_t prompt, int64_t first) const {
-  if (stage == kEditedStage) return costs(prompt).places.at(first);
-  const double one = base_flops(*context_.model, std::ssize(prompts()[prompt].tokens),
-                                reference_reads_[prompt], true);
-  return spec_.donor ? 2.0 * one : one;
+double EffectRun::flops(int /*stage*/, int64_t prompt, int64_t first) const {
+  return costs(prompt).places.at(first);
 }
 
-double EffectRun::shared_flops(int stage, int64_t prompt) const {
-  return stage == kEditedStage ? costs(prompt).shared : 0.0;
+double EffectRun::shared_flops(int /*stage*/, int64_t prompt) const {
+  return costs(prompt).shared;
 }
 
 const EffectRun::Costs& EffectRun::costs(int64_t prompt) const {
@@ -190,58 +185,62 @@ EffectRun::Costs EffectRun::compute_costs(int64_t prompt) const {
   }
   // Donors are as long as the prompt. Sums for means are made once in a process, whatever the unit,
   // and count for none.
-  costs.shared = static_cast<double>(unedited.size()) *
-                 base_flops(*context_.model, tokens, reads, spec_.readouts.kl);
+  const auto unedited_run = [&](bool unembedded) {
+    return base_flops(*context_.model, tokens, reads, unembedded);
+  };
+  costs.shared = static_cast<double>(unedited.size()) * unedited_run(spec_.readouts.kl);
+  // The unit that begins the grid reads the base and donor runs, too.
+  costs.places.front() += unedited_run(true) - unedited_run(spec_.readouts.kl);
+  if (spec_.donor)
+    costs.places.front() +=
+        unedited_run(true) -
+        (unedited.contains({-1, *spec_.donor}) ? unedited_run(spec_.readouts.kl) : 0.0);
   return costs;
 }
 
-UnitResult EffectRun::execute(int stage, Range range, Range first, Executor& executor) const {
-  return stage == kReferenceStage ? run_references(range, executor)
-                                  : run_edited(range, first, executor);
-}
-
-UnitResult EffectRun::run_references(Range range, Executor& executor) const {
-  const UnitPrompts unit(prompts(), range);
-  UnitResult result;
+std::vector<Side> EffectRun::unedited_sides() const {
   std::vector<Side> sides = {spec_.base};
   if (spec_.donor) sides.push_back(*spec_.donor);
-  for (const Side side : sides) {
-    std::vector<Task> tasks;
-    for (int64_t p = range.begin; p < range.end; ++p)
-      tasks.push_back({.prompt = static_cast<int32_t>(p - range.begin),
-                       .intervention = {.base = side},
-                       .reads = reference_reads_[p]});
-    const auto results = executor.run(unit.tokens(), tasks);
-    ReadingBlocks blocks(reference_shape_, static_cast<int>(result.blocks.size()), range.size());
-    for (size_t i = 0; i < results.size(); ++i)
-      blocks.put(static_cast<int64_t>(i), results[i].readings);
-    blocks.append_to(result);
-    if (side == spec_.base) result.blocks.push_back(tracked_tokens(range));
-  }
-  return result;
+  return sides;
 }
 
-UnitResult EffectRun::run_edited(Range range, Range first, Executor& executor) const {
+UnitResult EffectRun::execute(int /*stage*/, Range range, Range first, Executor& executor) const {
   const auto places = places_of(spec_.grid, first);
+  const std::vector<Side> sides = first.begin == 0 ? unedited_sides() : std::vector<Side>();
+  std::vector<ReadingBlocks> unedited;
+  for (size_t side = 0; side < sides.size(); ++side)
+    unedited.emplace_back(reference_shape_, first_array_of(static_cast<int>(side)), range.size());
+  ReadingBlocks edited(edited_shape_, first_array_of(std::ssize(unedited_sides())),
+                       range.size() * std::ssize(places));
   UnitPrompts unit(prompts(), range);
   std::vector<Task> tasks;
-  std::vector<int64_t> destinations;
-  for (int64_t p = range.begin; p < range.end; ++p)
+  std::vector<std::pair<ReadingBlocks*, int64_t>> destinations;
+  for (int64_t p = range.begin; p < range.end; ++p) {
+    for (size_t side = 0; side < sides.size(); ++side) {
+      tasks.push_back({.prompt = unit.place(p),
+                       .intervention = {.base = sides[side]},
+                       .reads = reference_reads_[p]});
+      destinations.emplace_back(&unedited[side], p - range.begin);
+    }
     for (size_t i = 0; i < places.size(); ++i) {
       auto asked = intervention(p, places[i], &executor);
       if (!asked) continue;
       unit.localise(p, *asked);
       tasks.push_back(
           {.prompt = unit.place(p), .intervention = std::move(*asked), .reads = edited_reads_[p]});
-      destinations.push_back((p - range.begin) * std::ssize(places) + static_cast<int64_t>(i));
+      destinations.emplace_back(&edited,
+                                (p - range.begin) * std::ssize(places) + static_cast<int64_t>(i));
     }
+  }
   const auto results = executor.run(unit.tokens(), tasks);
-  const int references = spec_.donor ? 2 : 1;
-  ReadingBlocks blocks(edited_shape_, references * reference_shape_.arrays() + 1,
-                       range.size() * std::ssize(places));
-  for (size_t i = 0; i < results.size(); ++i) blocks.put(destinations[i], results[i].readings);
+  for (size_t i = 0; i < results.size(); ++i)
+    destinations[i].first->put(destinations[i].second, results[i].readings);
   UnitResult result;
-  blocks.append_to(result);
+  for (size_t side = 0; side < sides.size(); ++side) {
+    unedited[side].append_to(result);
+    if (side == 0) result.blocks.push_back(tracked_tokens(range));
+  }
+  edited.append_to(result);
   return result;
 }
 

@@ -51,19 +51,21 @@ class EffectRun : public Run {
   [[nodiscard]] const std::vector<Prompt>& prompts() const { return context_.prompts->prompts; }
 
  private:
-  static constexpr int kReferenceStage = 0;
-  static constexpr int kEditedStage = 1;
-
-  /// FLOPs of a prompt in the edited stage.
+  /// FLOPs of a prompt.
   struct Costs {
     std::vector<double> places;  ///< by place of the first axis; empty: not computed yet
     double shared = 0.0;
   };
 
   void add_prompt(const Prompt& prompt);
-  [[nodiscard]] UnitResult run_references(Range prompts, Executor& executor) const;
+  /// The base, and the donor if there is one: their readings come with the unit that begins the
+  /// grid, since every unit computes these runs anyway.
+  [[nodiscard]] std::vector<Side> unedited_sides() const;
+  /// Index of the first array of an unedited side, or, after the last side, of the grid's arrays.
+  [[nodiscard]] int first_array_of(int64_t side) const {
+    return static_cast<int>(side) * reference_shape_.arrays() + (side > 0 ? 1 : 0);
+  }
   [[nodiscard]] ArrayBlock tracked_tokens(Range prompts) const;
-  [[nodiscard]] UnitResult run_edited(Range prompts, Range first, Executor& executor) const;
   [[nodiscard]] const Costs& costs(int64_t prompt) const;
   [[nodiscard]] Costs compute_costs(int64_t prompt) const;
 

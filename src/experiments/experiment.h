@@ -49,7 +49,8 @@ class Run {
   /// first axis it holds: its unedited runs.
   [[nodiscard]] virtual double shared_flops(int /*stage*/, int64_t /*prompt*/) const { return 0.0; }
   /// Computes the blocks of the stage's arrays, in the order of arrays(), for these prompts and
-  /// this range of the first axis.
+  /// this range of the first axis; those that are not split along it only where the range begins
+  /// at 0.
   [[nodiscard]] virtual UnitResult execute(int stage, Range prompts, Range first,
                                            Executor& executor) const = 0;
 };

@@ -188,7 +188,9 @@ void attend_some(const AttentionPlace& place, std::span<const AttentionQuery> qu
   RowSet values{};
   for (size_t i = 0; i < queries.size(); ++i) {
     scores.factors[i] = queries[i].query;
-    scores.sums[i] = probabilities + static_cast<int64_t>(i) * row_stride;
+    scores.sums[i] = queries[i].pattern != nullptr
+                         ? queries[i].pattern
+                         : probabilities + static_cast<int64_t>(i) * row_stride;
     values.factors[i] = scores.sums[i];
     values.sums[i] = sums + static_cast<int64_t>(i) * stride;
   }
@@ -207,13 +209,16 @@ void attend_some(const AttentionPlace& place, std::span<const AttentionQuery> qu
                      begin, blocks);
   }
   bool plain_values = true;
+  bool outputs_wanted = false;
   for (size_t i = 0; i < queries.size(); ++i) {
     const AttentionQuery& query = queries[i];
     if (query.change != nullptr) change_scores(place, query, scores.sums[i]);
     softmax_row(scores.sums[i], place.position, place.first_key, place.scale);
     if (query.change != nullptr) change_pattern(place, *query.change, scores.sums[i]);
     plain_values = plain_values && !changes_values(query.change);
+    outputs_wanted = outputs_wanted || query.out != nullptr;
   }
+  if (!outputs_wanted) return;
   std::fill_n(sums, static_cast<int64_t>(queries.size()) * stride, 0.0F);
   if (plain_values) {
     for (const KeySegment& segment : place.keys) {
@@ -231,7 +236,8 @@ void attend_some(const AttentionPlace& place, std::span<const AttentionQuery> qu
       sum_changed_values(place, queries[i].change != nullptr ? *queries[i].change : kNone,
                          scores.sums[i], values.sums[i]);
   }
-  for (size_t i = 0; i < queries.size(); ++i) std::copy_n(values.sums[i], size, queries[i].out);
+  for (size_t i = 0; i < queries.size(); ++i)
+    if (queries[i].out != nullptr) std::copy_n(values.sums[i], size, queries[i].out);
 }
 
 }  // namespace
@@ -259,15 +265,22 @@ EdgeChange& AttentionChange::edge(int32_t key) {
   return edges.back();
 }
 
+int64_t pattern_row_room(int64_t position) {
+  return round_up(position + 1, kLanes) + kLanes;
+}
+
 void attend(const AttentionPlace& place, std::span<const AttentionQuery> queries,
             AttentionScratch& scratch) {
   ensure(!place.keys.empty() && place.keys.back().end > place.position,
          "attention was given too few keys");
-  // Scores of a segment are stored in whole vectors from wherever it begins.
-  scratch.row_stride = round_up(place.position + 1, kLanes) + kLanes;
+  scratch.row_stride = pattern_row_room(place.position);
   const auto count = static_cast<int64_t>(queries.size());
-  scratch.probabilities.resize(count * scratch.row_stride);
-  scratch.sums.resize(kQueries * place.keys.front().cache->value_stride);
+  // It only grows: what a vector grows by is cleared.
+  const auto grow = [](std::vector<float>& room, int64_t floats) {
+    if (static_cast<int64_t>(room.size()) < floats) room.resize(floats);
+  };
+  grow(scratch.probabilities, count * scratch.row_stride);
+  grow(scratch.sums, kQueries * place.keys.front().cache->value_stride);
   for (int64_t i = 0; i < count; i += kQueries)
     attend_some(place, queries.subspan(i, std::min<int64_t>(kQueries, count - i)),
                 scratch.probabilities.data() + i * scratch.row_stride, scratch.row_stride,

@@ -61,8 +61,14 @@ struct AttentionChange {
 struct AttentionQuery {
   const float* query = nullptr;             ///< E floats, rotated
   const AttentionChange* change = nullptr;  ///< may be null
-  float* out = nullptr;                     ///< E floats; may be `query` itself
+  float* out = nullptr;                     ///< E floats; may be `query` itself; null: not wanted
+  /// Where the probabilities go, pattern_row_room(position) floats; null: into the scratch.
+  float* pattern = nullptr;
 };
+
+/// Floats that attend writes to at most when it makes a row of probabilities: scores of a segment
+/// are stored in whole vectors from wherever it begins, so the last ones reach past the row.
+int64_t pattern_row_room(int64_t position);
 
 /// What all queries of a call have in common.
 struct AttentionPlace {
@@ -74,7 +80,7 @@ struct AttentionPlace {
 
 /// Room for attend to work in, to be used again and again; one a thread.
 struct AttentionScratch {
-  std::vector<float> probabilities;  ///< after a call: row i belongs to query i
+  std::vector<float> probabilities;  ///< after a call: row i belongs to query i without `pattern`
   int64_t row_stride = 0;
   std::vector<float> sums;
 
@@ -88,7 +94,7 @@ struct AttentionScratch {
 /// sum is fixed by the absolute key index, so a result depends on the query and those keys only:
 /// not on how keys are cut into segments, on later keys, or on the other queries. A query whose
 /// keys are all cut attends to nothing. Probabilities outside the visible keys are zero, up to the
-/// next multiple of 16.
+/// next multiple of 16; beyond it the room of a row holds anything.
 void attend(const AttentionPlace& place, std::span<const AttentionQuery> queries,
             AttentionScratch& scratch);
 

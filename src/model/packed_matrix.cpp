@@ -19,6 +19,8 @@ constexpr int64_t kStrip = PackedMatrix::kStripColumns;
 constexpr int kTreeLevels = 4;
 /// Rows that one tile works on at most: 8 rows of 3 vectors fill 24 of AVX-512's 32 registers.
 constexpr int kMostRows = 8;
+/// After so many steps of k a tile asks for memory that is read later.
+constexpr int64_t kSteps = 4;
 
 using Half16 __attribute__((vector_size(kLanes * sizeof(uint16_t)), aligned(2))) = uint16_t;
 using Whole16 __attribute__((vector_size(kLanes * sizeof(uint32_t)), aligned(4))) = uint32_t;
@@ -38,19 +40,27 @@ struct TileSums {
 };
 
 /// sums = the rows of input times those of the strip [K, kStrip] over a part of K, in the order
-/// of k.
-template <int Rows>
-MECHSWEEP_INLINE void multiply_tile(const float* const* input, const float* strip, Range part,
-                                    TileSums& sums) {
+/// of k. On the way it asks for Lines cache lines, of a vector each, every kSteps steps: those at
+/// `ahead`, which stands for k = 0.
+template <int Rows, int Lines>
+MECHSWEEP_INLINE void multiply_tile(const float* const* input, const float* strip,
+                                    const float* ahead, Range part, TileSums& sums) {
   Float16 total[Rows][kVectors] = {};
   const float* x[Rows];
   for (int r = 0; r < Rows; ++r) x[r] = input[r];
-  for (int64_t k = part.begin; k < part.end; ++k) {
+  const auto step = [&](int64_t k) __attribute__((always_inline)) {
     Float16 w[kVectors];
     for (int v = 0; v < kVectors; ++v) w[v] = load(strip + k * kStrip + v * kLanes);
     for (int r = 0; r < Rows; ++r)
       for (int v = 0; v < kVectors; ++v) total[r][v] += x[r][k] * w[v];
+  };
+  int64_t k = part.begin;
+  for (; k + kSteps <= part.end; k += kSteps) {
+    for (int64_t i = 0; i < Lines; ++i)
+      __builtin_prefetch(ahead + (k / kSteps * Lines + i) * kLanes, 0, 2);
+    for (int64_t i = 0; i < kSteps; ++i) step(k + i);
   }
+  for (; k < part.end; ++k) step(k);
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < kVectors; ++v) store(sums.values[r] + v * kLanes, total[r][v]);
 }
@@ -88,15 +98,19 @@ struct StripProduct {
   std::span<const Range> parts;
   std::span<const int> joins;
   float* out = nullptr;
+  /// What is read next, [ahead, ahead_end): asked for by all tiles, each a piece of it.
+  const float* ahead = nullptr;
+  const float* ahead_end = nullptr;
 };
 
 /// Some of the rows, the parts joined as a tree.
-template <int Rows>
-MECHSWEEP_INLINE void multiply_rows(const StripProduct& product, int64_t row) {
+template <int Rows, int Lines>
+MECHSWEEP_INLINE void multiply_rows(const StripProduct& product, int64_t row, const float* ahead) {
   TileSums waiting[kTreeLevels];
   int level = 0;
   for (size_t part = 0; part < product.parts.size(); ++part) {
-    multiply_tile<Rows>(product.input + row, product.strip, product.parts[part], waiting[level++]);
+    multiply_tile<Rows, Lines>(product.input + row, product.strip, ahead, product.parts[part],
+                               waiting[level++]);
     for (int join = 0; join < product.joins[part]; ++join, --level)
       add_tile<Rows>(waiting[level - 1], waiting[level - 2]);
   }
@@ -107,26 +121,36 @@ MECHSWEEP_INLINE void multiply_rows(const StripProduct& product, int64_t row) {
 }
 
 /// Rows beyond the last whole tile go through smaller ones: a sum is the same in any tile.
-template <int Rows>
+template <int Rows, int Lines>
 MECHSWEEP_INLINE void multiply_strip(const StripProduct& product) {
+  const int64_t piece = product.parts.back().end / kSteps * Lines * kLanes;
+  const float* last_piece = product.ahead_end - piece;
+  const float* ahead = product.ahead;
+  const auto rows_here = [&]<int Some>(int64_t row) __attribute__((always_inline)) {
+    multiply_rows<Some, Lines>(product, row, ahead);
+    ahead = std::min(ahead + piece, last_piece);
+  };
   int64_t row = 0;
-  for (; row + Rows <= product.rows; row += Rows) multiply_rows<Rows>(product, row);
+  for (; row + Rows <= product.rows; row += Rows) rows_here.template operator()<Rows>(row);
   if constexpr (Rows > 4)
-    for (; row + 4 <= product.rows; row += 4) multiply_rows<4>(product, row);
+    for (; row + 4 <= product.rows; row += 4) rows_here.template operator()<4>(row);
   if constexpr (Rows > 2)
-    for (; row + 2 <= product.rows; row += 2) multiply_rows<2>(product, row);
-  for (; row < product.rows; ++row) multiply_rows<1>(product, row);
+    for (; row + 2 <= product.rows; row += 2) rows_here.template operator()<2>(row);
+  for (; row < product.rows; ++row) rows_here.template operator()<1>(row);
 }
 
 // Tiles as large as the registers of each instruction set allow.
 __attribute__((target("arch=x86-64-v4"))) void multiply_v4(const StripProduct& product) {
-  multiply_strip<kMostRows>(product);
+  // Few tiles have to ask for more at a time, so that all of the strip is asked for.
+  if (product.rows < 6 * kMostRows) return multiply_strip<kMostRows, 4>(product);
+  if (product.rows < 12 * kMostRows) return multiply_strip<kMostRows, 2>(product);
+  multiply_strip<kMostRows, 1>(product);
 }
 __attribute__((target("arch=x86-64-v3"))) void multiply_v3(const StripProduct& product) {
-  multiply_strip<2>(product);
+  multiply_strip<2, 1>(product);
 }
 void multiply_plain(const StripProduct& product) {
-  multiply_strip<1>(product);
+  multiply_strip<1, 1>(product);
 }
 
 void multiply_here(const StripProduct& product) {
@@ -207,19 +231,24 @@ void PackedMatrix::multiply(Rows input, float* out) const {
       round_to_bfloat16(input[i], k_, rounded.data() + static_cast<int64_t>(i) * k_);
     }
   }
+  const auto* values = static_cast<const float*>(values_.get());
+  const int64_t strips = (n_ + kStrip - 1) / kStrip;
+  const int64_t strip_floats = k_ * kStrip / (half_ ? 2 : 1);
   for (int64_t column = 0; column < n_; column += kStrip) {
+    const int64_t next = std::min(column / kStrip + 1, strips - 1);
     // A strip is widened once for all rows of the panel.
     if (half_)
       widen(static_cast<const uint16_t*>(values_.get()) + column * k_, k_ * kStrip, strip.data());
-    multiply_here(
-        {.input = rows.data(),
-         .rows = static_cast<int64_t>(rows.size()),
-         .strip = half_ ? strip.data() : static_cast<const float*>(values_.get()) + column * k_,
-         .column = column,
-         .n = n_,
-         .parts = parts_,
-         .joins = joins_,
-         .out = out});
+    multiply_here({.input = rows.data(),
+                   .rows = static_cast<int64_t>(rows.size()),
+                   .strip = half_ ? strip.data() : values + column * k_,
+                   .column = column,
+                   .n = n_,
+                   .parts = parts_,
+                   .joins = joins_,
+                   .out = out,
+                   .ahead = values + next * strip_floats,
+                   .ahead_end = values + (next + 1) * strip_floats});
   }
 }
 

@@ -25,8 +25,12 @@ SegmentMap::SegmentMap(const FileLayout& layout) : layout_(&layout) {
 }
 
 std::vector<const TargetDataset*> SegmentMap::targets(const UnitSpec& unit) const {
+  std::vector<const TargetDataset*> all;
   const auto found = by_stage_.find({unit.run, unit.stage});
-  return found == by_stage_.end() ? std::vector<const TargetDataset*>{} : found->second;
+  if (found == by_stage_.end()) return all;
+  for (const TargetDataset* target : found->second)
+    if (target->split_by_first || unit.first.begin == 0) all.push_back(target);
+  return all;
 }
 
 std::vector<Segment> SegmentMap::segments(const UnitSpec& unit, const TargetDataset& target) const {

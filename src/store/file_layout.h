@@ -56,9 +56,10 @@ struct UnitSpec {
 };
 
 /// A dataset that units of a (run, stage) fill. Its shape is [prompt, first axis if
-/// `split_by_first`, ...]; a unit's payload is, for every target dataset in order and every prompt
-/// in order, the contiguous segment of that prompt's row that its `first` range covers (or the
-/// whole row). That rule is all that verify needs.
+/// `split_by_first`, ...]. Datasets that are not split belong to the units whose `first` range
+/// begins at 0. A unit's payload is, for each of its target datasets in order and every prompt in
+/// order, the contiguous segment of that prompt's row that its `first` range covers (or the whole
+/// row). That rule is all that verify needs.
 struct TargetDataset {
   int32_t run = 0;
   int32_t stage = 0;
@@ -91,7 +92,7 @@ class SegmentMap {
  public:
   explicit SegmentMap(const FileLayout& layout);
 
-  /// Targets of the unit's run and stage, in payload order.
+  /// The unit's targets, in payload order.
   [[nodiscard]] std::vector<const TargetDataset*> targets(const UnitSpec& unit) const;
   /// The unit's part of one target: one segment per prompt, neighbours in the file joined.
   [[nodiscard]] std::vector<Segment> segments(const UnitSpec& unit,

@@ -39,6 +39,16 @@ bool recognise_type(hid_t type, DatasetSpec& spec) {
   return false;
 }
 
+/// Selects a box of a dataset's dataspace; returns the dataspace of the same shape in memory.
+/// `what` says what fails when HDF5 does.
+Hdf5Handle select_box(const Hdf5Handle& stored, const Box& box, const std::string& what) {
+  check_hdf5(H5Sselect_hyperslab(stored.get(), H5S_SELECT_SET, box.start.data(), nullptr,
+                                 box.count.data(), nullptr),
+             ErrorKind::internal, what);
+  return own(H5Screate_simple(static_cast<int>(box.count.size()), box.count.data(), nullptr),
+             H5Sclose, ErrorKind::internal, what);
+}
+
 }  // namespace
 
 Hdf5Handle make_element_type(const DatasetSpec& spec) {
@@ -133,12 +143,7 @@ std::vector<uint8_t> Dataset::read(int64_t offset, int64_t count) const {
   }
   uint8_t* to = bytes.data();
   for (const Box& box : boxes_of(spec_.shape, offset, count)) {
-    const Hdf5Handle memory =
-        own(H5Screate_simple(static_cast<int>(box.count.size()), box.count.data(), nullptr),
-            H5Sclose, ErrorKind::internal, what);
-    check_hdf5(H5Sselect_hyperslab(space_.get(), H5S_SELECT_SET, box.start.data(), nullptr,
-                                   box.count.data(), nullptr),
-               ErrorKind::internal, what);
+    const Hdf5Handle memory = select_box(space_, box, what);
     check_hdf5(H5Dread(id(), type_.get(), memory.get(), space_.get(), H5P_DEFAULT, to),
                ErrorKind::input, what);
     to += H5Sget_simple_extent_npoints(memory.get()) * spec_.element_bytes();
@@ -167,12 +172,7 @@ void Dataset::write(int64_t offset, std::span<const uint8_t> bytes) const {
   }
   const int64_t count = std::ssize(bytes) / spec_.element_bytes();
   for (const Box& box : boxes_of(spec_.shape, offset, count)) {
-    const Hdf5Handle memory =
-        own(H5Screate_simple(static_cast<int>(box.count.size()), box.count.data(), nullptr),
-            H5Sclose, ErrorKind::internal, what);
-    check_hdf5(H5Sselect_hyperslab(space_.get(), H5S_SELECT_SET, box.start.data(), nullptr,
-                                   box.count.data(), nullptr),
-               ErrorKind::internal, what);
+    const Hdf5Handle memory = select_box(space_, box, what);
     check_hdf5(H5Dwrite(id(), type_.get(), memory.get(), space_.get(), H5P_DEFAULT, bytes.data()),
                ErrorKind::resource, what);
     bytes = bytes.subspan(

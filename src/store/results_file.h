@@ -81,7 +81,7 @@ class ResultsWriter {
   /// disk or quota shows now.
   void prefill(int rank, int ranks);
   /// Writes the unit's payload, then its journal entry (state done, CRC and size filled in here).
-  /// `result` has a block for every target of the unit's run and stage, in that order.
+  /// `result` has a block for every target of the unit (SegmentMap::targets), in that order.
   void write_unit(int unit, const UnitResult& result, JournalEntry entry);
   /// Writes only a journal entry (failed, skipped, ...).
   void write_state(int unit, const JournalEntry& entry);

@@ -39,6 +39,16 @@ Json run_attributes(const Json& source, const RunSummary& run) {
   return attributes;
 }
 
+/// Part of a summary's identity: one of an earlier program that stored less is made anew.
+Json dataset_names() {
+  Json names = Json::array();
+  for (const char* name : kSummaryFloats) names.push_back(name);
+  for (const char* name : kSummaryCounts) names.push_back(name);
+  names.push_back(kSummaryNonFinite);
+  names.push_back(kSummaryRank);
+  return names;
+}
+
 /// Adds the datasets of one metric as targets of its own stage.
 void add_metric(FileLayout& layout, const std::string& run_folder, int run, int stage,
                 const SummaryMetric& metric) {
@@ -58,6 +68,7 @@ void add_metric(FileLayout& layout, const std::string& run_folder, int run, int 
   };
   for (const char* name : kSummaryFloats) add(name, ElementType::f64);
   for (const char* name : kSummaryCounts) add(name, ElementType::i32);
+  add(kSummaryNonFinite, ElementType::i32);
   if (metric.ranked) add(kSummaryRank, ElementType::i32);
 }
 
@@ -76,6 +87,7 @@ SummaryPlan plan_summary(const FileLayout& source, const std::string& source_nam
   SummaryPlan plan;
   FileLayout& layout = plan.layout;
   const Json identity = {{"format_version", kFormatVersion},
+                         {"datasets", dataset_names()},
                          {"source_key", source.attributes.at("key")},
                          {"source_state", source_state}};
   layout.attributes = {{"format", kSummaryFormat},
@@ -130,6 +142,9 @@ UnitResult summary_blocks(const SummaryMetric& metric, const MetricSummary& summ
   column([](Cell cell) { return cell.intervals.bca_high; });
   column([](Cell cell) { return static_cast<int32_t>(cell.prompts); });
   column([](Cell cell) { return static_cast<int32_t>(cell.clusters); });
+  ensure(std::ssize(metric.non_finite) == metric.cells,
+         "a metric counts its broken values by cell");
+  add(metric.non_finite);
   if (metric.ranked) add(summary.ranks);
   return result;
 }

@@ -25,13 +25,15 @@ struct SummaryPlan {
 SummaryPlan plan_summary(const FileLayout& source, const std::string& source_name,
                          const std::vector<RunSummary>& runs, const std::string& source_state);
 
-/// The blocks of a metric's datasets, in the layout's order.
+/// The blocks of a metric's datasets, in the layout's order. `metric.non_finite` has all cells.
 UnitResult summary_blocks(const SummaryMetric& metric, const MetricSummary& summary);
 
-/// Datasets of a metric, in order: floats, then counts, then rank where there is one.
+/// Datasets of a metric, in order: floats, counts, values that are no numbers though they should
+/// be, then rank where there is one.
 inline constexpr const char* kSummaryFloats[] = {
     "mean", "standard_error", "percentile_low", "percentile_high", "bca_low", "bca_high"};
 inline constexpr const char* kSummaryCounts[] = {"prompts", "clusters"};
+inline constexpr const char* kSummaryNonFinite = "non_finite";
 inline constexpr const char* kSummaryRank = "rank";
 
 }  // namespace mechsweep

@@ -198,6 +198,35 @@ def test_launches_come_from_the_results_file(plain_path, tmp_path):
         assert "Launch 2" in said and "<n3>" in said and "Launch 3" not in said
 
 
+EXACT = {"float32": {"bit_exact": True, "interventions_compared": 24}}
+INEXACT = {"bfloat16": {"bit_exact": False, "tolerance_nats": 3e-6, "rank": 2}}
+SLIGHTLY = {"float32": {"bit_exact": False, "tolerance_nats": 2e-7}}
+FAILED = {"float32": {"bit_exact": False, "tolerance_nats": 0.0, "failure": "no <onednn>"}}
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ([EXACT, EXACT], "yes"),
+        ([SLIGHTLY, INEXACT, EXACT], "NO: losses differ by up to 3e-06 nats (bfloat16, rank 2)"),
+        ([INEXACT, FAILED], "NO: the self-test failed (float32): no <onednn>"),
+        ([EXACT, None], "yes in 1 of 2 launches; the others have no self-test on record"),
+        ([None], ""),
+        (["yes", {"float32": 1}, {"float32": {"bit_exact": "true"}}], ""),
+    ],
+)
+def test_whether_results_are_bit_exact_is_said(plain_path, tmp_path, tests, expected):
+    launches = [{"attempt": 1} | ({"selftest": test} if test else {}) for test in tests]
+    write_results(tmp_path / "small.h5", launches)
+    said = Page(report(plain_path, tmp_path / "out")).text
+    line = f"Results bit-exact: {expected}."
+    # A NO is a warning as well, before everything else.
+    assert said.count(line) == (0 if not expected else 2 if expected.startswith("NO") else 1)
+    assert ("bit-exact:" in said) == bool(expected)
+    if expected.startswith("NO"):
+        assert said.index(line) < said.index("How to read this")
+
+
 @pytest.mark.parametrize("content", [b"", b"not HDF5", None])
 def test_a_results_file_that_cannot_be_used_does_not_matter(plain_path, tmp_path, content):
     results = tmp_path / "small.h5"

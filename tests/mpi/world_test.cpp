@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -21,6 +22,10 @@ TEST(World, HasAsManyRanksAsWereStarted) {
   EXPECT_EQ(std::to_string(world.local_size()), std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE"));
   EXPECT_EQ(world.describe().at("ranks"), world.size());
   EXPECT_EQ(world.describe().at("io"), "romio321");
+  const std::string library = world.describe().at("mpi");
+  ASSERT_FALSE(library.empty());
+  for (const char c : library) EXPECT_NE(c, '\0');
+  EXPECT_TRUE(std::isgraph(static_cast<unsigned char>(library.back()))) << library;
 }
 
 TEST(World, BroadcastAndGatherMoveTextsOfAnyLength) {

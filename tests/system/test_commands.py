@@ -118,6 +118,9 @@ def test_status(made):
     assert counts["done"] == counts["units"] and counts["left"] == counts["failed"] == 0
     assert counts["share_of_work"] == 1.0
     assert f"{counts['units']}: {counts['units']} done, 0 left" in must("status", made[1]).out
+    assert counts["bit_exact"] is True
+    assert re.search(r"^bit-exact yes$", must("status", made[1]).out, re.MULTILINE)
+    assert "bit-exact" not in must("status", made[1].with_name("r.summary.h5")).out
 
 
 def test_verify(made):
@@ -191,6 +194,8 @@ def test_summary_files_agree(made):
     assert (int(row["layer"]), int(row["head"])) == (first["layer"], first["head"])
     assert abs(float(row["mean"]) - first["mean"]) < 1e-8
     assert first["bca_low"] <= first["mean"] <= first["bca_high"]
+    assert "non_finite" not in rows[0]  # there are none
+    assert "-0" not in {value for row in rows for value in row.values()}
 
 
 @pytest.mark.parametrize("source", ["random_llama", "rep"])

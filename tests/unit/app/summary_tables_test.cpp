@@ -1,5 +1,6 @@
 #include "app/summary_tables.h"
 
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -44,13 +45,15 @@ std::vector<RunSummary> two_runs() {
        .axes = {{.name = "layer", .size = 1, .coordinates = {4}}, {.name = "head", .size = 2}},
        .cells = 2,
        .values = {0.25, kNaN, 0.75, kNaN},
-       .ranked = true},
+       .ranked = true,
+       .non_finite = {0, 0}},
       {.name = "base_loss",
        .long_name = "loss",
        .units = "nats",
        .axes = {{.name = "all", .size = 1}},
        .cells = 1,
-       .values = {1.0, 2.0}}};
+       .values = {1.0, 2.0},
+       .non_finite = {0}}};
   RunSummary empty{.id = "f/m/p", .prompts_left_out = 2};
   empty.warnings = {"no prompt is computed in full yet"};
   return {full, empty};
@@ -70,7 +73,7 @@ class SummaryTables : public testing::Test {
       summary.cells.resize(metric.cells);
       for (int64_t c = 0; c < metric.cells; ++c) {
         const bool there = !metric.ranked || c == 0;
-        summary.cells[c].estimate = there ? 0.5 : kNaN;
+        summary.cells[c].estimate = there ? estimate_ : kNaN;
         summary.cells[c].prompts = there ? 2 : 0;
         summary.cells[c].clusters = there ? 2 : 0;
         summary.cells[c].intervals = {.standard_error = 0.125,
@@ -89,6 +92,7 @@ class SummaryTables : public testing::Test {
     return {bytes.begin(), bytes.end()};
   }
 
+  double estimate_ = 0.5;
   sample::TemporaryFolder folder_;
   std::string path_ = folder_.file("r.summary.h5");
 };
@@ -117,12 +121,47 @@ TEST_F(SummaryTables, JsonHasTheStrongestHeadsAndWarnings) {
   EXPECT_EQ(best.at("layer"), 4);
   EXPECT_EQ(best.at("head"), 0);
   EXPECT_EQ(best.at("mean"), 0.5);
+  EXPECT_FALSE(full.contains("non_finite") || best.contains("non_finite"));
   EXPECT_TRUE(best.at("bca_low").is_null());
   const Json& empty = json.at("runs")[1];
   EXPECT_EQ(empty.at("n_prompts"), 0);
   EXPECT_EQ(empty.at("n_prompts_left_out"), 2);
   EXPECT_THAT(empty.at("warnings").dump(), HasSubstr("no prompt is computed in full yet"));
   EXPECT_FALSE(empty.contains("strongest"));
+}
+
+TEST_F(SummaryTables, NumbersThatAreNoneAreCountedWhereThereAreAny) {
+  auto runs = two_runs();
+  runs[0].metrics[0].non_finite = {0, 3};
+  write(runs);
+  const auto counts = ResultsReader(path_).read_array("/runs/e/m/p/induction/non_finite");
+  EXPECT_THAT(counts.values, ElementsAre(0.0, 3.0));
+  EXPECT_THAT(counts.axes, testing::SizeIs(2));
+  EXPECT_THAT(ResultsReader(path_).read_array("/runs/e/m/p/base_loss/non_finite").values,
+              ElementsAre(0.0));
+  write_summary_csv(path_, folder_.file("r.csv"));
+  EXPECT_EQ(text(folder_.file("r.csv")),
+            "run,model,prompts,layer,head,position,metric,units,mean,standard_error,percentile_low,"
+            "percentile_high,bca_low,bca_high,n_prompts,n_clusters,rank,non_finite\n"
+            "e/m/p,m,p,4,0,,induction,1,0.5,0.125,0.25,0.75,,,2,2,1,0\n"
+            "e/m/p,m,p,4,1,,induction,1,,0.125,0.25,0.75,,,0,0,0,3\n"
+            "e/m/p,m,p,,,,base_loss,nats,0.5,0.125,0.25,0.75,,,2,2,,0\n");
+  runs[0].metrics[0].non_finite = {1, 3};
+  std::filesystem::remove(path_);
+  write(runs);
+  write_summary_json(path_, folder_.file("r.json"));
+  const Json run = Json::parse(text(folder_.file("r.json"))).at("runs")[0];
+  EXPECT_EQ(run.at("non_finite"), Json({{"induction", 4}}));
+  EXPECT_EQ(run.at("strongest").at("induction")[0].at("non_finite"), 1);
+}
+
+TEST_F(SummaryTables, NegativeZeroIsPrintedAsZero) {
+  estimate_ = -0.0;
+  write(two_runs());
+  write_summary_csv(path_, folder_.file("r.csv"));
+  EXPECT_THAT(text(folder_.file("r.csv")), HasSubstr(",base_loss,nats,0,"));
+  write_summary_json(path_, folder_.file("r.json"));
+  EXPECT_THAT(text(folder_.file("r.json")), HasSubstr("\"mean\": 0.0"));
 }
 
 TEST_F(SummaryTables, ASweepWithoutACompletePromptStillHasAValidSummary) {

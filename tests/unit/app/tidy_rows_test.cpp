@@ -58,6 +58,8 @@ TEST(TidyRows, NumbersHaveNineSignificantDigits) {
   EXPECT_EQ(number_text(123456789012.0), "1.23456789e+11");
   EXPECT_EQ(number_text(49151), "49151");
   EXPECT_EQ(number_text(-2.5), "-2.5");
+  EXPECT_EQ(number_text(-0.0), "0");
+  EXPECT_EQ(number_text(-1e-300), "-1e-300");
   EXPECT_EQ(number_text(std::numeric_limits<double>::quiet_NaN()), "");
 }
 

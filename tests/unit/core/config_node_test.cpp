@@ -211,6 +211,15 @@ TEST(NodeChoice, NamesTheNearest) {
                                         "resample)"));
 }
 
+TEST(NodeChoice, ShowsAQuotedTextAsAnyOther) {
+  ConfigNode quoted = scalar("x");
+  quoted.quoted = true;
+  Problems problems;
+  EXPECT_EQ(node_choice(quoted, problems, {"zero", "mean"}), std::nullopt);
+  EXPECT_THAT(problems.lines(), ElementsAre("sweep.yaml:3:9: prompts[0].count: unknown value 'x' "
+                                            "(known: zero, mean)"));
+}
+
 TEST(MapReader, ReadsWhatIsThereAndFallsBackOtherwise) {
   const ConfigNode node = map({{"t", scalar("x")},
                                {"i", scalar("7")},

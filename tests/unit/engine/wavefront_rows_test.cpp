@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/error.h"
 #include "engine/random_tasks.h"
 #include "engine/wavefront_memory.h"
 #include "engine/wavefront_pass.h"
@@ -209,6 +210,21 @@ TEST_F(WavefrontRows, MemoryFollowsTheRows) {
   // A row holds at least its residual stream, queries, keys and values.
   const int64_t row = 4 * (32 + (4 + 2 * 2) * 8);
   EXPECT_GE(more.bytes(config(), 1) - memory.bytes(config(), 1), 76 * row);
+}
+
+TEST_F(WavefrontRows, PatternsThatAreShownCountForTheBudget) {
+  work_.task(prompt(300), std::vector<Edit>());
+  WavefrontMemory memory = memory_of(work_.forest(config()), work_.tasks());
+  const int64_t unseen = memory.bytes(config(), 3);
+  memory.observed = 300;
+  // On each of three threads at least [queries, keys] of the two heads that share keys.
+  EXPECT_GE(memory.bytes(config(), 3) - unseen, 3 * 2 * 300 * 300 * 4);
+  std::vector<TaskResult> results(1);
+  const auto chunk = [&](bool observed) {
+    (void)next_chunk(work_.prompts(), work_.tasks(), config(), 3, unseen, observed, results);
+  };
+  EXPECT_NO_THROW(chunk(false));
+  EXPECT_THROW(chunk(true), Error);
 }
 
 using WavefrontRowsDeath = WavefrontRows;

@@ -178,6 +178,23 @@ TEST_P(Wavefront, ObserversSeeTheSamePatterns) {
   }
 }
 
+TEST_P(Wavefront, ObserversSeeSequencesThatShareTheirBeginnings) {
+  LoadedModel model = load(2);
+  const std::vector<int32_t> tokens = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4};
+  std::vector<PromptTokens> prompts;
+  std::vector<Task> tasks;
+  // Each sequence reads queries of the shorter ones; some are watched for two tasks.
+  for (const size_t length : {20, 3, 17, 9, 17, 3}) {
+    tasks.push_back({.prompt = static_cast<int32_t>(prompts.size())});
+    prompts.push_back({.clean = std::span(tokens).first(length), .corrupt = {}});
+  }
+  Patterns expected;
+  Patterns found;
+  (void)model.naive()->run(prompts, tasks, &expected);
+  (void)model.wavefront()->run(prompts, tasks, &found);
+  EXPECT_EQ(found.seen, expected.seen);
+}
+
 TEST_P(Wavefront, ABudgetForLessThanOneTaskIsRefusedWithTheLeast) {
   LoadedModel model = load(1);
   const RandomTasks work(model.config(), 1, {.prompts = 2, .longest = 8, .tasks = 3});

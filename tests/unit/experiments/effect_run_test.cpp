@@ -39,6 +39,11 @@ class EffectRunTest : public testing::Test {
     return values_of<double>(result.blocks.at(block));
   }
 
+  /// The losses of the grid: its five arrays are the last ones of a unit.
+  std::vector<double> edited_losses(const UnitResult& result) {
+    return doubles(result, result.blocks.size() - 5);
+  }
+
   ModelConfig model_ = small_model(2, 2);
   PromptSet prompts_ = ragged_prompts();
   SpellingExecutor executor_{model_};
@@ -65,12 +70,11 @@ TEST_F(EffectRunTest, ArraysOfAnAblation) {
                   "logsumexp: prompt 2 layer 2 head 2 target 2",
                   "top1: prompt 2 layer 2 head 2 target 2"));
   const auto stages = run->stages();
-  ASSERT_EQ(stages.size(), 2U);
-  EXPECT_EQ(stages[0].first_size, 0);
-  EXPECT_EQ(stages[1].first_size, 2);
+  ASSERT_EQ(stages.size(), 1U);
+  EXPECT_EQ(stages[0].first_size, 2);
   for (const ArraySpec& array : run->arrays()) {
     const bool edited = array.name.find('/') == std::string::npos;
-    EXPECT_EQ(array.stage, edited ? 1 : 0) << array.name;
+    EXPECT_EQ(array.stage, 0) << array.name;
     EXPECT_EQ(array.split_by_first, edited) << array.name;
   }
 }
@@ -88,11 +92,15 @@ TEST_F(EffectRunTest, OneTargetEachNeedsNoTargetAxis) {
                                   "loss: prompt 1 layer 1 position 2"));
 }
 
-TEST_F(EffectRunTest, BaseRunsArePaddedWithNothing) {
+TEST_F(EffectRunTest, BaseRunsComeWithTheUnitThatBeginsTheGrid) {
   const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "all"}});
-  const UnitResult result = run->execute(0, {0, 2}, {0, 0}, executor_);
-  ASSERT_EQ(result.blocks.size(), 6U);
-  for (int i = 0; i < 6; ++i) EXPECT_EQ(result.blocks[i].array, i);
+  const UnitResult later = run->execute(0, {0, 2}, {1, 2}, executor_);
+  ASSERT_EQ(later.blocks.size(), 5U);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(later.blocks[i].array, 6 + i);
+  const UnitResult result = run->execute(0, {0, 2}, {0, 1}, executor_);
+  ASSERT_EQ(result.blocks.size(), 11U);
+  for (int i = 0; i < 11; ++i) EXPECT_EQ(result.blocks[i].array, i);
+  // Targets that a prompt does not have are padded with nothing.
   const double a = code_of("clean 5,6");
   const double b = code_of("clean 7,8,7");
   EXPECT_EQ(shown(doubles(result, 0)), shown({a + 11, kNaN, b + 21, b + 31}));
@@ -108,9 +116,7 @@ TEST_F(EffectRunTest, BaseRunsArePaddedWithNothing) {
 
 TEST_F(EffectRunTest, EveryHeadIsZeroedAtItsOwnPlace) {
   const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
-  const UnitResult result = run->execute(1, {0, 2}, {0, 2}, executor_);
-  ASSERT_EQ(result.blocks.size(), 5U);
-  EXPECT_EQ(result.blocks.front().array, 6);
+  const UnitResult result = run->execute(0, {0, 2}, {0, 2}, executor_);
   std::vector<double> expected;  // [prompt, layer, head, position, target]
   for (const std::string tokens : {"5,6", "7,8,7"})
     for (int layer = 0; layer < 2; ++layer)
@@ -123,20 +129,20 @@ TEST_F(EffectRunTest, EveryHeadIsZeroedAtItsOwnPlace) {
           expected.push_back(past_end ? kNaN : code + (first ? 11 : 21));
           expected.push_back(first ? kNaN : code + 31);
         }
-  EXPECT_EQ(shown(doubles(result, 0)), shown(expected));
-  const auto top1 = values_of<int32_t>(result.blocks[4]);
+  EXPECT_EQ(shown(edited_losses(result)), shown(expected));
+  const auto top1 = values_of<int32_t>(result.blocks.back());
   EXPECT_THAT(std::vector<int32_t>(top1.begin(), top1.begin() + 6),
               ElementsAre(3, -1, 3, -1, -1, -1));
 }
 
 TEST_F(EffectRunTest, APieceHasTheBitsOfTheWhole) {
   const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
-  const auto whole = doubles(run->execute(1, {0, 2}, {0, 2}, executor_), 0);
+  const auto whole = edited_losses(run->execute(0, {0, 2}, {0, 2}, executor_));
   ASSERT_EQ(whole.size(), 2U * 2 * 2 * 3 * 2);
   const size_t segment = 2 * 3 * 2;  // one prompt, one layer
   for (int64_t p = 0; p < 2; ++p)
     for (int64_t layer = 0; layer < 2; ++layer) {
-      const auto piece = doubles(run->execute(1, {p, p + 1}, {layer, layer + 1}, executor_), 0);
+      const auto piece = edited_losses(run->execute(0, {p, p + 1}, {layer, layer + 1}, executor_));
       ASSERT_EQ(piece.size(), segment);
       const auto from = whole.begin() + (p * 2 + layer) * static_cast<int64_t>(segment);
       EXPECT_EQ(shown(piece), shown({from, from + static_cast<int64_t>(segment)}));
@@ -154,14 +160,12 @@ TEST_F(EffectRunTest, DirectionsChooseBaseAndDonor) {
     const std::string corrupt = "corrupt 5,9";
     const std::string& base = to_corrupt ? corrupt : clean;
     const std::string& donor = to_corrupt ? clean : corrupt;
-    const UnitResult references = run->execute(0, {0, 1}, {0, 0}, executor_);
-    ASSERT_EQ(references.blocks.size(), 11U);
-    EXPECT_EQ(shown(doubles(references, 0)), shown({code_of(base) + 11}));
-    EXPECT_EQ(references.blocks[6].array, 6);
-    EXPECT_EQ(shown(doubles(references, 6)), shown({code_of(donor) + 11}));
-    const UnitResult edited = run->execute(1, {0, 1}, {0, 1}, executor_);
-    EXPECT_EQ(edited.blocks.front().array, 11);
-    EXPECT_EQ(shown(doubles(edited, 0)),
+    const UnitResult result = run->execute(0, {0, 1}, {0, 1}, executor_);
+    ASSERT_EQ(result.blocks.size(), 16U);
+    for (int i = 0; i < 16; ++i) EXPECT_EQ(result.blocks[i].array, i);
+    EXPECT_EQ(shown(doubles(result, 0)), shown({code_of(base) + 11}));
+    EXPECT_EQ(shown(doubles(result, 6)), shown({code_of(donor) + 11}));
+    EXPECT_EQ(shown(doubles(result, 11)),
               shown({code_of(base + "|resid_mid L1 H P1 replace " + donor) + 11}));
     const Json attributes = run->attributes();
     EXPECT_EQ(attributes.at("base"), to_corrupt ? "corrupt" : "clean");
@@ -175,14 +179,14 @@ TEST_F(EffectRunTest, HeadsAndSetsOfZ) {
   Json named = common;
   named["heads"] = {"L1H1", "L0H0"};
   const std::string replace = " P0 replace corrupt 5,9";
-  EXPECT_EQ(shown(doubles(
-                bind_run("activation_patching", named)->execute(1, {0, 1}, {0, 2}, executor_), 0)),
+  EXPECT_EQ(shown(edited_losses(
+                bind_run("activation_patching", named)->execute(0, {0, 1}, {0, 2}, executor_))),
             shown({code_of("clean 5,6|z L1 H1" + replace) + 11,
                    code_of("clean 5,6|z L0 H0" + replace) + 11}));
   Json sets = common;
   sets["heads"] = {{"sets", {{"s", {"L1H1", "L1H0", "L0H1"}}}}};
-  EXPECT_EQ(shown(doubles(
-                bind_run("activation_patching", sets)->execute(1, {0, 1}, {0, 1}, executor_), 0)),
+  EXPECT_EQ(shown(edited_losses(
+                bind_run("activation_patching", sets)->execute(0, {0, 1}, {0, 1}, executor_))),
             shown({code_of("clean 5,6|z L0 H1" + replace + "|z L1 H0,1" + replace) + 11}));
 }
 
@@ -221,21 +225,21 @@ TEST_F(EffectRunTest, CostIsWhatAnInterventionAdds) {
   const double layer_0 = 3 * (256 + 128 + 768) + 6 * 32;
   const double layer_1 = 3 * 256 + 2 * (128 + 768) + (1 + 3) * 32;
   const auto run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
-  EXPECT_EQ(run->flops(0, 1, 0), layer_0 + layer_1 + 2 * 1600);
-  EXPECT_EQ(run->shared_flops(0, 1), 0.0);
-  EXPECT_EQ(run->shared_flops(1, 1), layer_0 + layer_1);
+  EXPECT_EQ(run->shared_flops(0, 1), layer_0 + layer_1);
   // z of layer 0 at one position; then its projection in layer 1 and the rows that see and are
   // read.
   const double edited_row = 128 + 768 + 256;
   const double row_2 = 3 * 32 + 128 + 768 + 1600;
   const double row_0 = 1 * 32 + 128 + 768 + 1600;
-  EXPECT_EQ(run->flops(1, 1, 0), 2 * (3 * edited_row + 3 * row_2 + row_0));
+  const double edits = 2 * (3 * edited_row + 3 * row_2 + row_0);
+  // The unit that begins the grid also reads the base run, at two rows.
+  EXPECT_EQ(run->flops(0, 1, 0), edits + 2 * 1600);
   const auto both =
       bind_run("activation_patching",
                {{"site", "resid_pre"}, {"direction", "clean_to_corrupt"}, {"positions", "all"}});
-  EXPECT_EQ(both->flops(0, 1, 0), 2 * (layer_0 + layer_1 + 2 * 1600));
-  EXPECT_EQ(both->flops(1, 1, 1), layer_1 + 2 * 1600);
-  EXPECT_EQ(both->shared_flops(1, 1), 2 * (layer_0 + layer_1));
+  EXPECT_EQ(both->flops(0, 1, 0), layer_0 + layer_1 + 2 * 1600 + 2 * (2 * 1600));
+  EXPECT_EQ(both->flops(0, 1, 1), layer_1 + 2 * 1600);
+  EXPECT_EQ(both->shared_flops(0, 1), 2 * (layer_0 + layer_1));
 }
 
 TEST_F(EffectRunTest, FreezeIsAskedForAndSaid) {
@@ -244,8 +248,9 @@ TEST_F(EffectRunTest, FreezeIsAskedForAndSaid) {
                                                     {"positions", {0}},
                                                     {"heads", {"L0H1"}},
                                                     {"downstream", "freeze"}});
-  run->execute(1, {0, 1}, {0, 1}, executor_);
-  EXPECT_THAT(executor_.asked, ElementsAre("clean 5,6|z L0 H1 P0 replace corrupt 5,9|freeze"));
+  run->execute(0, {0, 1}, {0, 1}, executor_);
+  EXPECT_THAT(executor_.asked_edits(),
+              ElementsAre("clean 5,6|z L0 H1 P0 replace corrupt 5,9|freeze"));
   const Json attributes = run->attributes();
   EXPECT_EQ(attributes.at("downstream"), "freeze");
   EXPECT_EQ(attributes.at("estimand"),
@@ -268,7 +273,7 @@ TEST_F(EffectRunTest, EverySiteCanBePatched) {
     if (key_value) expected.emplace_back("head 1");  // small_model has one key/value head
     EXPECT_EQ(axes, expected) << info.name;
     executor_.asked.clear();
-    run->execute(1, {0, 1}, {1, 2}, executor_);
+    run->execute(0, {0, 1}, {1, 2}, executor_);
     EXPECT_EQ(executor_.asked.front(), fmt::format("clean 5,6|{} L1 H{} P1 replace corrupt 5,9",
                                                    info.name, query || key_value ? "0" : ""));
   }

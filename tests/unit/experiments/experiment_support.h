@@ -179,6 +179,14 @@ class SpellingExecutor final : public Executor {
     return all;
   }
 
+  /// The tasks with edits; the others are base and donor runs.
+  [[nodiscard]] std::vector<std::string> asked_edits() const {
+    std::vector<std::string> edits;
+    for (const std::string& task : asked)
+      if (task.find('|') != std::string::npos) edits.push_back(task);
+    return edits;
+  }
+
   int calls = 0;                   ///< of run()
   std::vector<std::string> asked;  ///< every task, spelled out
   std::string broken;              ///< tasks that spell this have no finite logsumexp

@@ -25,12 +25,12 @@ class HeadAblationTest : public testing::Test {
   std::vector<std::string> problems(const Json& json) {
     return ParsedExperiment("head_ablation", json).problems.lines();
   }
-  /// What the edited stage asks of the executor for some prompts, head L1H0 first.
+  /// What is asked of the executor for the edits of some prompts, head L1H0 first.
   std::vector<std::string> asked(const Json& json, Range prompts) {
     const RunPointer run = bind_run(json);
     executor_.asked.clear();
-    run->execute(1, prompts, {0, 1}, executor_);
-    return executor_.asked;
+    run->execute(0, prompts, {0, 1}, executor_);
+    return executor_.asked_edits();
   }
 
   ModelConfig model_ = small_model(2, 2);
@@ -56,9 +56,11 @@ TEST_F(HeadAblationTest, EveryOperationIsAskedForAsItsNameSays) {
 }
 
 TEST_F(HeadAblationTest, MeansLeaveTheOwnRunOut) {
-  // The sums' runs come first: all prompts of the template, then the edit with their counts.
-  EXPECT_THAT(asked(with("operation", "mean"), {1, 2}),
-              ElementsAre("clean 1,2,3", "clean 4,5,6", "clean 7,8",
+  (void)asked(with("operation", "mean"), {1, 2});
+  // The sums' runs come first, all prompts of the template, then the base and the edit with their
+  // counts.
+  EXPECT_THAT(executor_.asked,
+              ElementsAre("clean 1,2,3", "clean 4,5,6", "clean 7,8", "clean 4,5,6",
                           "clean 4,5,6|z L1 H0 P2 mean of 3,3,2 without clean 4,5,6"));
   Json all = with("operation", "mean");
   all["mean_over"] = "all";
@@ -68,9 +70,9 @@ TEST_F(HeadAblationTest, MeansLeaveTheOwnRunOut) {
 
 TEST_F(HeadAblationTest, MeansAreComputedOnceForARun) {
   const RunPointer run = bind_run(with("operation", "mean"));
-  run->execute(1, {0, 2}, {0, 1}, executor_);
+  run->execute(0, {0, 2}, {0, 1}, executor_);
   EXPECT_EQ(executor_.calls, 2);  // sums, then both prompts
-  run->execute(1, {2, 3}, {0, 1}, executor_);
+  run->execute(0, {2, 3}, {0, 1}, executor_);
   EXPECT_EQ(executor_.calls, 3);
 }
 
@@ -84,44 +86,43 @@ TEST_F(HeadAblationTest, DrawsAreAnAxis) {
   const Axis axis = run->arrays().back().axes.back();
   EXPECT_EQ(axis.name, "draw");
   EXPECT_EQ(axis.size, 3);
-  run->execute(1, {1, 2}, {0, 1}, executor_);
+  run->execute(0, {1, 2}, {0, 1}, executor_);
   std::vector<std::string> expected;
   for (uint64_t draw = 0; draw < 3; ++draw) {
     const uint32_t drawn = RandomStream(7, "resample/e/m/p/1", draw).below(3);
     expected.push_back(
         fmt::format("clean 1,50|z L1 H0 P1 replace clean {},50", drawn >= 1 ? drawn + 1 : drawn));
   }
-  EXPECT_EQ(executor_.asked, expected);
+  EXPECT_EQ(executor_.asked_edits(), expected);
 }
 
 TEST_F(HeadAblationTest, ARunsDonorIsAsComputedInAnotherUnit) {
   // A donor outside the unit's prompts is passed along with them, one inside is not passed twice.
   prompts_.prompts.resize(2);
   const RunPointer run = bind_run(with("operation", "resample"));
-  run->execute(1, {0, 2}, {0, 1}, executor_);
-  const auto together = executor_.asked;
+  run->execute(0, {0, 2}, {0, 1}, executor_);
+  const auto together = executor_.asked_edits();
   EXPECT_THAT(together, ElementsAre("clean 1,2,3|z L1 H0 P2 replace clean 4,5,6",
                                     "clean 4,5,6|z L1 H0 P2 replace clean 1,2,3"));
   executor_.asked.clear();
-  run->execute(1, {1, 2}, {0, 1}, executor_);
-  EXPECT_THAT(executor_.asked, ElementsAre(together[1]));
+  run->execute(0, {1, 2}, {0, 1}, executor_);
+  EXPECT_THAT(executor_.asked_edits(), ElementsAre(together[1]));
 }
 
 TEST_F(HeadAblationTest, OperationsAreAnAxisInTheirOrder) {
   prompts_.prompts.resize(2);
   const auto all = asked(with("operation", {"resample", "zero", "mean"}), {0, 1});
   EXPECT_THAT(
-      all, ElementsAre("clean 1,2,3", "clean 4,5,6", "clean 1,2,3|z L1 H0 P2 replace clean 4,5,6",
-                       "clean 1,2,3|z L1 H0 P2 zero",
+      all, ElementsAre("clean 1,2,3|z L1 H0 P2 replace clean 4,5,6", "clean 1,2,3|z L1 H0 P2 zero",
                        "clean 1,2,3|z L1 H0 P2 mean of 2,2,2 without clean 1,2,3"));
 }
 
 TEST_F(HeadAblationTest, CostCountsTheDonorsOfADraw) {
   Json json = with("operation", "zero");
-  const double base = bind_run(json)->shared_flops(1, 0);
+  const double base = bind_run(json)->shared_flops(0, 0);
   json = with("operation", "resample");
   prompts_.prompts.resize(2);
-  EXPECT_EQ(bind_run(json)->shared_flops(1, 0), 2 * base);
+  EXPECT_EQ(bind_run(json)->shared_flops(0, 0), 2 * base);
 }
 
 TEST_F(HeadAblationTest, EstimandAndDefinitionsAreStored) {

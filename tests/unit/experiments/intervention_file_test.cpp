@@ -197,7 +197,7 @@ TEST_F(InterventionFile, EveryProblemOfAFileIsToldUpToSome) {
   const std::string bad = R"({"edits": [{"site": "x", "layer": 0.5, "positions": "all",)"
                           R"( "operation": "zero"}]})";
   EXPECT_EQ(problem(bad + "\n\n{}"),
-            "input: e.jsonl:1: edits[0].site: unknown value the quoted text 'x'; did you mean 'q'? "
+            "input: e.jsonl:1: edits[0].site: unknown value 'x'; did you mean 'q'? "
             "(known: "
             "resid_pre, "
             "q, k, v, pattern, z, attn_out, resid_mid, mlp_in, mlp_norm, mlp_hidden, mlp_out, "

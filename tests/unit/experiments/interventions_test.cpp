@@ -45,8 +45,8 @@ class InterventionsTest : public testing::Test {
   /// What the executor is asked for by all lines on one prompt.
   std::vector<std::string> asked(const mechsweep::Run& run, int64_t prompt) {
     executor_.asked.clear();
-    run.execute(1, {prompt, prompt + 1}, {0, run.stages()[1].first_size}, executor_);
-    return executor_.asked;
+    run.execute(0, {prompt, prompt + 1}, {0, run.stages()[0].first_size}, executor_);
+    return executor_.asked_edits();
   }
 
   ModelConfig model_ = small_model(3, 2);
@@ -74,15 +74,14 @@ TEST_F(InterventionsTest, AreOneAxisWithTheLinesIds) {
   const ArraySpec loss = run->arrays().back();
   EXPECT_EQ(loss.axes[1].name, "intervention");
   EXPECT_THAT(loss.axes[1].labels, ElementsAre("first", "3"));
-  EXPECT_EQ(run->stages()[1].first_size, 2);
+  EXPECT_EQ(run->stages()[0].first_size, 2);
   EXPECT_THAT(asked(*run, 1),
               ElementsAre("clean 7,8,7|z L2 H0,1 P1,2 zero",
                           "clean 7,8,7|resid_pre L0 H P0,2 replace corrupt 4,8,7|v L1 H0 P zero "
                           "2>0|freeze"));
   // The corrupt runs are stored, since a line takes values from them.
-  const UnitResult references = run->execute(0, {0, 1}, {0, 0}, executor_);
-  ASSERT_EQ(references.blocks.size(), 11U);
-  EXPECT_EQ(values_of<double>(references.blocks[6])[0], code_of("corrupt 5,9") + 11);
+  const UnitResult result = run->execute(0, {0, 1}, {0, 1}, executor_);
+  EXPECT_EQ(values_of<double>(result.blocks.at(6))[0], code_of("corrupt 5,9") + 11);
   EXPECT_EQ(run->attributes().at("donor"), "corrupt");
   EXPECT_EQ(run->attributes().at("downstream"), "recompute, freeze");
   EXPECT_EQ(run->attributes().at("site"), "z, resid_pre, v");

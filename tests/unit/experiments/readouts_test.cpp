@@ -90,13 +90,13 @@ TEST_F(ReadoutsRun, EveryReadoutIsStoredWhereItHasAMeaning) {
                           "donor/logsumexp", "donor/top1", "donor/answer_rank", "donor/top_token",
                           "donor/top_logit", "loss", "logit", "logit_mean", "logsumexp", "top1",
                           "answer_rank", "kl_base", "kl_donor", "top_token", "top_logit"));
-  const UnitResult references = run->execute(0, {1, 2}, {0, 0}, executor_);
-  ASSERT_EQ(references.blocks.size(), 17U);
-  for (int i = 0; i < 17; ++i) EXPECT_EQ(references.blocks[i].array, i);
+  const UnitResult references = run->execute(0, {1, 2}, {0, 1}, executor_);
+  ASSERT_EQ(references.blocks.size(), 27U);
+  for (int i = 0; i < 27; ++i) EXPECT_EQ(references.blocks[i].array, i);
   EXPECT_THAT(values<int32_t>(*run, references, "donor/answer_rank"), ElementsAre(10, 12));
   EXPECT_THAT(values<int32_t>(*run, references, "base/tracked_token"),
               ElementsAre(21, 22, -1, 31, -1, -1));
-  const UnitResult edited = run->execute(1, {0, 1}, {1, 2}, executor_);
+  const UnitResult edited = run->execute(0, {0, 1}, {1, 2}, executor_);
   EXPECT_EQ(edited.blocks.front().array, 17);
   EXPECT_THAT(values<int32_t>(*run, edited, "answer_rank"), ElementsAre(11, -1));
   // The base is the corrupt run here; a target that the prompt lacks has no number.
@@ -120,14 +120,14 @@ TEST_F(ReadoutsRun, WithoutADonorKlIsAgainstTheBaseAlone) {
 TEST_F(ReadoutsRun, NumbersThatAreNoneAreCounted) {
   const RunPointer run = bind_run("head_ablation", {{"operation", "zero"}, {"positions", "each"}});
   // Prompt a has 2 positions of 3 and 1 target of 2: what does not apply is NaN and not counted.
-  UnitResult result = run->execute(1, {0, 1}, {0, 2}, executor_);
+  UnitResult result = run->execute(0, {0, 1}, {0, 2}, executor_);
   EXPECT_EQ(result.non_finite, 0);
   executor_.broken = "clean 7,8,7|z L1 H0 P2 zero";
-  result = run->execute(1, {0, 2}, {0, 2}, executor_);
+  result = run->execute(0, {0, 2}, {0, 2}, executor_);
   // Its loss and logsumexp, for both targets of prompt b.
   EXPECT_EQ(result.non_finite, 4);
   executor_.broken = "clean 5,6";
-  EXPECT_EQ(run->execute(0, {0, 2}, {0, 0}, executor_).non_finite, 2);
+  EXPECT_EQ(run->execute(0, {0, 2}, {0, 1}, executor_).non_finite, 2);
 }
 
 }  // namespace

@@ -64,6 +64,35 @@ TEST_P(Attention, QueriesOfOneCallAreAloneWithTheKeys) {
   }
 }
 
+TEST_P(Attention, PatternsGoWhereTheyAreWantedAndZMayBeLeftOut) {
+  const ProjectedRows rows = random_rows(6, 7);
+  const Keys keys(rows);
+  for (int64_t t = 0; t < rows.tokens(); t += 1 + t / 4) {
+    SCOPED_TRACE(t);
+    const auto expected = attend_to(place_of(keys, t), rows, scratch_);
+    const int64_t room = pattern_row_room(t);
+    // One float more than a row may take, to see that nothing is written past it.
+    std::vector<std::vector<float>> patterns(6, std::vector<float>(room + 1, 123.0F));
+    std::vector<std::vector<float>> z(6, std::vector<float>(rows.head_size(), 123.0F));
+    std::vector<AttentionQuery> asked;
+    for (int64_t q = 0; q < 6; ++q)
+      asked.push_back({.query = rows.query(t, q),
+                       .out = q % 2 == 0 ? z[q].data() : nullptr,
+                       .pattern = q == 3 ? nullptr : patterns[q].data()});
+    attend(place_of(keys, t), asked, scratch_);
+    for (int64_t q = 0; q < 6; ++q) {
+      if (q % 2 == 0) {
+        EXPECT_TRUE(same_bits(z[q], expected[q].z));
+      }
+      EXPECT_EQ(patterns[q][room], 123.0F);
+      if (q == 3) std::copy_n(scratch_.row(3), t + 1, patterns[q].begin());
+      patterns[q].resize(t + 1);
+      EXPECT_TRUE(same_bits(patterns[q],
+                            {expected[q].pattern.begin(), expected[q].pattern.begin() + t + 1}));
+    }
+  }
+}
+
 TEST_P(Attention, ZMayTakeThePlaceOfItsQuery) {
   for (const int64_t queries : {1, 3, 8}) {
     const ProjectedRows rows = random_rows(queries, 2);

@@ -26,7 +26,8 @@ std::vector<std::pair<int32_t, int64_t>> brute_force(const FileLayout& layout,
         for (int64_t r = 0; r < rest; ++r, ++element) {
           const bool prompt_is_in = p >= unit.prompts.begin && p < unit.prompts.end;
           const bool first_is_in = f >= unit.first.begin && f < unit.first.end;
-          if (prompt_is_in && (first_is_in || !target.split_by_first)) {
+          const bool begins = unit.first.begin == 0;
+          if (prompt_is_in && (target.split_by_first ? first_is_in : begins)) {
             out.emplace_back(target.dataset, element);
           }
         }
@@ -36,12 +37,26 @@ std::vector<std::pair<int32_t, int64_t>> brute_force(const FileLayout& layout,
   return out;
 }
 
+TEST(SegmentMap, WhatIsNotSplitBelongsToTheUnitsThatBeginTheAxis) {
+  FileLayout layout = sample::layout();
+  for (TargetDataset& target : layout.targets) target.stage = 0;
+  sample::add_unit(layout, 0, 0, {0, 5}, {0, 1});
+  sample::add_unit(layout, 0, 0, {0, 5}, {1, 3});
+  const SegmentMap map(layout);
+  const auto& begins = *(layout.units.end() - 2);
+  const auto& goes_on = layout.units.back();
+  EXPECT_GT(map.targets(begins).size(), map.targets(goes_on).size());
+  ASSERT_FALSE(map.targets(goes_on).empty());
+  for (const TargetDataset* target : map.targets(goes_on)) EXPECT_TRUE(target->split_by_first);
+}
+
 TEST(SegmentMap, SegmentsAreTheElementsOfTheUnitInOrder) {
   FileLayout layout = sample::layout();
   sample::add_unit(layout, 0, 0, {0, 5}, {0, 3});
   sample::add_unit(layout, 0, 0, {2, 2}, {0, 3});
   sample::add_unit(layout, 0, 0, {1, 2}, {1, 1});
   sample::add_unit(layout, 9, 0, {0, 5}, {0, 0});
+  for (TargetDataset& target : layout.targets) target.stage = 0;
   for (const auto& unit : layout.units) {
     std::vector<std::pair<int32_t, int64_t>> elements;
     for (const Segment& segment : unit_segments(layout, unit)) {
