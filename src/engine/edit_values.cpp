@@ -92,11 +92,11 @@ void change_edge(const Model& model, const Edit& edit, const DonorSource& donors
   if (edit.site == Site::q) {
     const float* row = from_donor ? donors.row(edit, Site::q, query) + head * size : nullptr;
     edge.query_vector = edge_vector(edit, row, size);
-    if (from_donor) model.rotate(edge.query_vector.values.data(), 1, query);
+    if (from_donor) model.rotate(edit.layer, edge.query_vector.values.data(), 1, query);
   } else if (edit.site == Site::k) {
     const float* row = from_donor ? donors.row(edit, Site::k, key) + kv_head * size : nullptr;
     edge.key_vector = edge_vector(edit, row, size);
-    if (from_donor) model.rotate(edge.key_vector.values.data(), 1, key);
+    if (from_donor) model.rotate(edit.layer, edge.key_vector.values.data(), 1, key);
   } else {
     const float* row = from_donor ? donors.row(edit, Site::v, key) + kv_head * size : nullptr;
     edge.value_vector = edge_vector(edit, row, size);
@@ -112,6 +112,7 @@ void check_edit(std::span<const PromptTokens> prompts, const Task& task, const E
                 const ModelConfig& config, int64_t length) {
   const bool edges = !edit.edges.empty();
   ensure(edit.layer >= 0 && edit.layer < config.n_layers, "an edit is outside the layers");
+  ensure(site_exists(edit.site, config), "an edit is at a site that the model lacks");
   ensure(operation_fits(edit.operation, edit.site, edges), "an operation does not fit its site");
   ensure(all_below(edit.positions, length) && edit.positions.empty() == edges,
          "an edit is outside its prompt");

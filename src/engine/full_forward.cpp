@@ -37,7 +37,8 @@ FullForward::FullForward(const Model& model, ThreadPool& pool,
       qkv_(rows_, int64_t{model.config().n_heads + 2 * model.config().n_kv_heads} *
                       model.config().head_size),
       z_(rows_, int64_t{model.config().n_heads} * model.config().head_size),
-      out_(rows_, model.config().d_model) {
+      out_(rows_, model.config().d_model),
+      mlp_out_(model.config().parallel_residual ? rows_ : 0, model.config().d_model) {
   for (const BatchSequence& sequence : sequences)
     for (size_t t = 0; t < sequence.tokens.size(); ++t) {
       positions_.push_back(static_cast<int32_t>(t));
@@ -46,7 +47,7 @@ FullForward::FullForward(const Model& model, ThreadPool& pool,
 }
 
 int64_t FullForward::bytes_per_row(const ModelConfig& config) {
-  return 4 * (int64_t{2} * config.d_model +
+  return 4 * (int64_t{config.parallel_residual ? 3 : 2} * config.d_model +
               int64_t{2 * config.n_heads + 2 * config.n_kv_heads} * config.head_size);
 }
 
@@ -66,10 +67,13 @@ void FullForward::run_layer(int layer) {
     attend_head(layer, job / kv_heads, static_cast<int>(job % kv_heads));
   });
   // A frozen sequence reads its base run's rows, so no row moves on before all have been read.
+  const bool parallel = model_.config().parallel_residual;
+  Buffer& mlp_out = parallel ? mlp_out_ : out_;
+  if (parallel) each_panel([&](int64_t panel) { mlp(layer, panel, mlp_out); });
   each_panel([&](int64_t panel) { attention_output(layer, panel); });
-  each_panel([&](int64_t panel) { add_sublayer(layer, Site::resid_mid, panel); });
-  each_panel([&](int64_t panel) { mlp(layer, panel); });
-  each_panel([&](int64_t panel) { add_sublayer(layer, Site::resid_post, panel); });
+  each_panel([&](int64_t panel) { add_sublayer(layer, out_, Site::resid_mid, panel); });
+  if (!parallel) each_panel([&](int64_t panel) { mlp(layer, panel, mlp_out); });
+  each_panel([&](int64_t panel) { add_sublayer(layer, mlp_out, Site::resid_post, panel); });
 }
 
 const float* FullForward::resid_row(int64_t row) const {
@@ -121,7 +125,7 @@ void FullForward::project(int layer, int64_t panel) {
     hook_row(layer, Site::q, row, qkv);
     hook_row(layer, Site::k, row, qkv + keys);
     hook_row(layer, Site::v, row, qkv + values);
-    model_.rotate(qkv, config.n_heads + config.n_kv_heads, positions_[row]);
+    model_.rotate(layer, qkv, config.n_heads + config.n_kv_heads, positions_[row]);
   }
 }
 
@@ -147,9 +151,9 @@ void FullForward::attend_head(int layer, int64_t sequence, int kv_head) {
       queries.push_back({.query = rows[t] + head * size,
                          .change = actions_.attention[layer].find(first_row + t, head),
                          .out = z_.row(first_row + t) + head * size});
-    attend(
-        {.keys = {&segment, 1}, .position = t, .scale = static_cast<float>(config.attention_scale)},
-        queries, scratch);
+    AttentionPlace place = model_.attention_place(layer, t);
+    place.keys = {&segment, 1};
+    attend(place, queries, scratch);
     for (int i = 0; observed && i < group; ++i)
       std::copy_n(scratch.row(i), t + 1, patterns.data() + (i * tokens + t) * stride);
   }
@@ -167,15 +171,14 @@ void FullForward::attention_output(int layer, int64_t panel) {
     hook_row(layer, Site::attn_out, row, out_.row(row));
 }
 
-/// The residual stream after a sublayer.
-void FullForward::add_sublayer(int layer, Site after, int64_t panel) {
+void FullForward::add_sublayer(int layer, const Buffer& added, Site after, int64_t panel) {
   for (int64_t row = panel * kPanelRows; row < panel * kPanelRows + rows_in(panel); ++row) {
-    add_row(out_.row(row), out_.width, resid_.row(row));
+    add_row(added.row(row), added.width, resid_.row(row));
     hook_row(layer, after, row, resid_.row(row));
   }
 }
 
-void FullForward::mlp(int layer, int64_t panel) {
+void FullForward::mlp(int layer, int64_t panel, Buffer& out) {
   const ModelConfig& config = model_.config();
   const int64_t first = panel * kPanelRows;
   Buffer input(rows_in(panel), config.d_model);
@@ -193,9 +196,9 @@ void FullForward::mlp(int layer, int64_t panel) {
   hook_panel(layer, Site::mlp_norm, panel, normalised);
   model_.mlp_hidden(layer, pointers(normalised), hidden.row(0));
   hook_panel(layer, Site::mlp_hidden, panel, hidden);
-  model_.mlp_output(layer, pointers(hidden), out_.row(first));
+  model_.mlp_output(layer, pointers(hidden), out.row(first));
   for (int64_t row = first; row < first + rows_in(panel); ++row)
-    hook_row(layer, Site::mlp_out, row, out_.row(row));
+    hook_row(layer, Site::mlp_out, row, out.row(row));
 }
 
 }  // namespace mechsweep

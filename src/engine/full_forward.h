@@ -64,8 +64,9 @@ class FullForward {
   void project(int layer, int64_t panel);
   void attend_head(int layer, int64_t sequence, int kv_head);
   void attention_output(int layer, int64_t panel);
-  void add_sublayer(int layer, Site after, int64_t panel);
-  void mlp(int layer, int64_t panel);
+  /// Adds what a sublayer gives to the residual stream.
+  void add_sublayer(int layer, const Buffer& added, Site after, int64_t panel);
+  void mlp(int layer, int64_t panel, Buffer& out);
   /// A panel of `buffer`; with `input` the rows that the layers read instead of a run's own.
   [[nodiscard]] std::vector<const float*> rows_of(const Buffer& buffer, int64_t panel,
                                                   bool input) const;
@@ -80,10 +81,11 @@ class FullForward {
   std::vector<int64_t> input_rows_;  ///< of every row: the row that the layers read
   int64_t rows_ = 0;
   int64_t panels_ = 0;
-  Buffer resid_;  ///< [R, D]
-  Buffer qkv_;    ///< [R, (H + 2 K) E]
-  Buffer z_;      ///< [R, H E]
-  Buffer out_;    ///< [R, D]: what the sublayer adds
+  Buffer resid_;    ///< [R, D]
+  Buffer qkv_;      ///< [R, (H + 2 K) E]
+  Buffer z_;        ///< [R, H E]
+  Buffer out_;      ///< [R, D]: what the sublayer adds
+  Buffer mlp_out_;  ///< the same of the MLP where attention and MLP are parallel, else empty
 };
 
 }  // namespace mechsweep

@@ -90,6 +90,13 @@ std::shared_ptr<const ActivationSums> RandomTasks::sums_of(Site site) {
   return sums;
 }
 
+Site RandomTasks::some_site() {
+  for (;;) {
+    const auto site = static_cast<Site>(below(kSiteCount));
+    if (site_exists(site, config_)) return site;
+  }
+}
+
 void RandomTasks::choose_places(Edit& edit, int32_t length) {
   const bool attention = edit.site == Site::q || edit.site == Site::k || edit.site == Site::v;
   if (attention && below(2) == 0) {
@@ -138,7 +145,7 @@ void RandomTasks::choose_values(Edit& edit, int32_t prompt) {
 
 Edit RandomTasks::random_edit(int32_t prompt) {
   constexpr int kOperations = static_cast<int>(Operation::cut) + 1;
-  Edit edit{.site = static_cast<Site>(below(kSiteCount)), .layer = below(config_.n_layers)};
+  Edit edit{.site = some_site(), .layer = below(config_.n_layers)};
   choose_places(edit, static_cast<int32_t>(prompts_[prompt].clean.size()));
   do {
     edit.operation = static_cast<Operation>(below(kOperations));
@@ -184,7 +191,7 @@ void RandomTasks::add_task(const Options& options) {
   if (reads->front().position >= tokens) reads->front().position = tokens - 1;
   auto activations = std::make_unique<std::vector<ActivationPoint>>();
   if (options.all_readouts && below(3) == 0) {
-    const auto site = static_cast<Site>(below(kSiteCount));
+    const Site site = some_site();
     if (site != Site::pattern)
       activations->push_back({site, below(config_.n_layers), below(tokens)});
   }

@@ -34,6 +34,7 @@ class RandomTasks {
  private:
   void add_prompts(const Options& options);
   Edit random_edit(int32_t prompt);
+  Site some_site();
   void choose_places(Edit& edit, int32_t length);
   void choose_values(Edit& edit, int32_t prompt);
   void add_task(const Options& options);

@@ -55,6 +55,19 @@ std::optional<Site> find_site(std::string_view name) {
   return std::nullopt;
 }
 
+bool site_exists(Site site, const ModelConfig& config) {
+  return site != Site::resid_mid || !config.parallel_residual;
+}
+
+void check_site(Site site, const ModelConfig& config) {
+  if (!site_exists(site, config))
+    fail(
+        ErrorKind::usage,
+        "site '{}' does not exist in architecture '{}': attention and MLP of a layer read the same "
+        "residual stream there; use resid_pre or resid_post",
+        site_info(site).name, config.architecture);
+}
+
 int site_head_count(Site site, const ModelConfig& config) {
   switch (site_info(site).heads) {
     case SiteHeads::none:

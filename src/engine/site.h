@@ -44,6 +44,11 @@ std::span<const SiteInfo> site_table();
 const SiteInfo& site_info(Site site);
 std::optional<Site> find_site(std::string_view name);
 
+/// Whether models of this kind have the site: with a parallel residual there is no resid_mid.
+bool site_exists(Site site, const ModelConfig& config);
+/// Throws Error{usage} where they do not.
+void check_site(Site site, const ModelConfig& config);
+
 /// Heads that a site has: H, K, or 0 where it has none.
 int site_head_count(Site site, const ModelConfig& config);
 /// Numbers of one head (of the whole site where it has none): E, D or F. For pattern 0: a row of it

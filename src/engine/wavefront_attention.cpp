@@ -25,10 +25,12 @@ ThreadRoom& thread_room() {
 
 }  // namespace
 
-WavefrontAttention::WavefrontAttention(const ModelConfig& config, ThreadPool& pool,
+WavefrontAttention::WavefrontAttention(const Model& model, int layer, ThreadPool& pool,
                                        const StreamForest& forest, const StreamRows& rows,
                                        const RowStore& store)
-    : config_(config),
+    : model_(model),
+      config_(model.config()),
+      layer_(layer),
       pool_(pool),
       forest_(forest),
       rows_(rows),
@@ -217,7 +219,7 @@ void WavefrontAttention::attend_watched(int stream, int kv_head, const std::vect
   }
   for (const int64_t task : tasks)
     for (int i = 0; i < group; ++i)
-      call.observer->observe(task, call.layer, kv_head * group + i,
+      call.observer->observe(task, layer_, kv_head * group + i,
                              room.patterns.data() + i * tokens * stride, tokens, stride);
 }
 
@@ -238,10 +240,9 @@ void WavefrontAttention::queue_queries(int kv_head, int32_t row, bool wants_z,
 
 void WavefrontAttention::attend_queued(int32_t position) const {
   ThreadRoom& room = thread_room();
-  mechsweep::attend({.keys = room.keys,
-                     .position = position,
-                     .scale = static_cast<float>(config_.attention_scale)},
-                    room.queries, room.scratch);
+  AttentionPlace place = model_.attention_place(layer_, position);
+  place.keys = room.keys;
+  mechsweep::attend(place, room.queries, room.scratch);
 }
 
 }  // namespace mechsweep

@@ -20,7 +20,7 @@ namespace mechsweep {
 /// and values.
 class WavefrontAttention {
  public:
-  WavefrontAttention(const ModelConfig& config, ThreadPool& pool, const StreamForest& forest,
+  WavefrontAttention(const Model& model, int layer, ThreadPool& pool, const StreamForest& forest,
                      const StreamRows& rows, const RowStore& store);
 
   /// Tells that `pattern` will be asked for a stream. Before prepare.
@@ -38,7 +38,6 @@ class WavefrontAttention {
 
   /// What attend is told about a layer.
   struct LayerCall {
-    int layer = 0;
     const AttentionChanges& changes;
     /// Which of the rows that streams own get a z.
     bool (*wanted)(const Stream&, int32_t position);
@@ -69,7 +68,9 @@ class WavefrontAttention {
   void queue_queries(int kv_head, int32_t row, bool wants_z, const AttentionChanges& changes) const;
   void attend_queued(int32_t position) const;
 
+  const Model& model_;
   const ModelConfig& config_;
+  int layer_;
   ThreadPool& pool_;
   const StreamForest& forest_;
   const StreamRows& rows_;

@@ -75,7 +75,8 @@ const float* WavefrontPass::donor_row(const LayerEdit& edit, int32_t position) {
 /// An edit of a site that exists only while panels are computed.
 void WavefrontPass::edit_hooked(const LayerEdit& edit, int32_t position) {
   if (writes_what_is_there(edit, position)) return;
-  const bool after_z = edit.edit->site <= Site::resid_mid;
+  // In a parallel residual a row goes through both sublayers, whichever is edited.
+  const bool after_z = edit.edit->site <= Site::resid_mid || model_.config().parallel_residual;
   const int32_t row = own_row(edit.stream, position, after_z ? Copy::resid_and_z : Copy::resid);
   const float* donor = donor_row(edit, position);
   if (forest_[edit.stream].is_frozen()) return;  // add_to_frozen edits its rows
@@ -178,6 +179,7 @@ void WavefrontPass::edit_z() {
 
 void WavefrontPass::open_mlp_rows() {
   open_rows(Site::mlp_in, Site::mlp_out, Site::resid_post);
+  if (model_.config().parallel_residual) hold_for_frozen(Site::attn_out);
   capture(Site::mlp_in, Site::resid_post);
 }
 
@@ -190,6 +192,11 @@ void WavefrontPass::open_rows(Site first, Site added, Site after) {
   each_edit(first, added, open);
   each_frozen([&](int stream) { follow_component(stream); });
   each_edit(after, after, open);
+  hold_for_frozen(added);
+}
+
+/// Keeps what a sublayer will give to the rows of frozen streams' components.
+void WavefrontPass::hold_for_frozen(Site added) {
   each_frozen([&](int stream) {
     rows_.each_own(stream, [&](int32_t position, int32_t) {
       if (wanted(stream, position))
@@ -206,7 +213,7 @@ void WavefrontPass::follow_component(int stream) {
   });
 }
 
-/// After a sublayer: adds what it gives to the residual stream of frozen streams, and edits that.
+/// After a sublayer: adds what it gives to the residual stream of frozen streams.
 void WavefrontPass::add_to_frozen(Site added) {
   each_frozen([&](int stream) {
     rows_.each_own(stream, [&](int32_t position, int32_t row) {
@@ -215,8 +222,6 @@ void WavefrontPass::add_to_frozen(Site added) {
       add_row(values.data(), store_.d_model(), store_.resid(row));
     });
   });
-  edit_frozen(added == Site::attn_out ? Site::resid_mid : Site::resid_post);
-  drop_components();
 }
 
 /// Edits of the residual stream after a sublayer, and copies of it, in frozen streams' own rows.

@@ -19,7 +19,7 @@ constexpr int64_t kStreamBytes = 640;
 /// What one thread holds while it computes a panel, in floats: gate, up and hidden units, their
 /// partial sums, a norm, a projection; or a tile of logits.
 int64_t panel_floats(const ModelConfig& config) {
-  const int64_t mlp = int64_t{config.d_mlp} * (config.gated_mlp ? 3 : 2) + 9L * config.d_model;
+  const int64_t mlp = int64_t{config.d_mlp} * (config.gated_mlp ? 3 : 2) + 10L * config.d_model;
   const int64_t qkv = int64_t{config.n_heads + 2 * config.n_kv_heads} * config.head_size;
   return kPanelRows * std::max({mlp, qkv + config.d_model, Model::kVocabTile});
 }

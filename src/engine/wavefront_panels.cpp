@@ -18,6 +18,7 @@ class PanelRoom {
   float* normalised(int64_t floats) { return grown(normalised_, floats); }
   float* hidden(int64_t floats) { return grown(hidden_, floats); }
   float* out(int64_t floats) { return grown(out_, floats); }
+  float* other(int64_t floats) { return grown(other_, floats); }
 
  private:
   static float* grown(std::vector<float>& room, int64_t floats) {
@@ -27,6 +28,7 @@ class PanelRoom {
   std::vector<float> normalised_;
   std::vector<float> hidden_;
   std::vector<float> out_;
+  std::vector<float> other_;
 };
 
 PanelRoom& panel_room() {
@@ -79,7 +81,8 @@ void WavefrontPass::project_panel(std::span<const int32_t> rows) {
     float* to = store_.qkv(rows[i]);
     if (!in_one_piece)
       std::memcpy(to, projected + i * store_.qkv_width(), store_.qkv_width() * sizeof(float));
-    if (rotated_) model_.rotate(to, config.n_heads + config.n_kv_heads, store_.position(rows[i]));
+    if (rotated_)
+      model_.rotate(layer_, to, config.n_heads + config.n_kv_heads, store_.position(rows[i]));
   }
 }
 
@@ -126,26 +129,65 @@ void WavefrontPass::attention_output() {
   for (const Site site : {Site::attn_out, Site::resid_mid}) hooks(site).finish();
   each_panel(&WavefrontPass::attention_panel);
   add_to_frozen(Site::attn_out);
+  edit_frozen(Site::resid_mid);
+  drop_components();
 }
 
 void WavefrontPass::attention_panel(std::span<const int32_t> rows) {
-  std::array<const float*, kPanelRows> z{};
-  for (size_t i = 0; i < rows.size(); ++i) z[i] = store_.z(rows[i]);
   float* out = panel_room().out(kPanelRows * store_.d_model());
-  model_.attention_output(layer_, {z.data(), rows.size()}, out);
-  hook_panel(Site::attn_out, rows, out);
+  compute_attention_output(rows, out);
   add_panel(Site::resid_mid, rows, out);
 }
 
+void WavefrontPass::compute_attention_output(std::span<const int32_t> rows, float* out) {
+  std::array<const float*, kPanelRows> z{};
+  for (size_t i = 0; i < rows.size(); ++i) z[i] = store_.z(rows[i]);
+  model_.attention_output(layer_, {z.data(), rows.size()}, out);
+  hook_panel(Site::attn_out, rows, out);
+}
+
 void WavefrontPass::mlp() {
+  finish_mlp_hooks();
+  each_panel(&WavefrontPass::mlp_panel);
+  add_to_frozen(Site::mlp_out);
+  edit_frozen(Site::resid_post);
+  drop_components();
+}
+
+void WavefrontPass::finish_mlp_hooks() {
   for (const Site site :
        {Site::mlp_in, Site::mlp_norm, Site::mlp_hidden, Site::mlp_out, Site::resid_post})
     hooks(site).finish();
-  each_panel(&WavefrontPass::mlp_panel);
-  add_to_frozen(Site::mlp_out);
 }
 
 void WavefrontPass::mlp_panel(std::span<const int32_t> rows) {
+  float* out = panel_room().out(kPanelRows * store_.d_model());
+  compute_mlp(rows, out);
+  add_panel(Site::resid_post, rows, out);
+}
+
+/// Attention and MLP of a parallel residual: the MLP reads the stream before attention adds to it.
+void WavefrontPass::both_sublayers() {
+  hooks(Site::attn_out).finish();
+  finish_mlp_hooks();
+  each_panel(&WavefrontPass::parallel_panel);
+  add_to_frozen(Site::attn_out);
+  add_to_frozen(Site::mlp_out);
+  edit_frozen(Site::resid_post);
+  drop_components();
+}
+
+void WavefrontPass::parallel_panel(std::span<const int32_t> rows) {
+  PanelRoom& room = panel_room();
+  float* mlp_out = room.other(kPanelRows * store_.d_model());
+  compute_mlp(rows, mlp_out);
+  float* attn_out = room.out(kPanelRows * store_.d_model());
+  compute_attention_output(rows, attn_out);
+  add_panel(Site::resid_mid, rows, attn_out);
+  add_panel(Site::resid_post, rows, mlp_out);
+}
+
+void WavefrontPass::compute_mlp(std::span<const int32_t> rows, float* out) {
   const int64_t width = store_.d_model();
   std::array<const float*, kPanelRows> input{};
   std::deque<std::vector<float>> edited;
@@ -165,10 +207,8 @@ void WavefrontPass::mlp_panel(std::span<const int32_t> rows) {
   float* hidden = room.hidden(kPanelRows * units);
   model_.mlp_hidden(layer_, RowPointers(normalised, rows.size(), width).rows(), hidden);
   hook_panel(Site::mlp_hidden, rows, hidden);
-  float* out = room.out(kPanelRows * width);
   model_.mlp_output(layer_, RowPointers(hidden, rows.size(), units).rows(), out);
   hook_panel(Site::mlp_out, rows, out);
-  add_panel(Site::resid_post, rows, out);
 }
 
 }  // namespace mechsweep

@@ -56,6 +56,11 @@ void WavefrontPass::run_layer(int layer, const WatchedStreams& watched) {
   rotate();
   attend(watched);
   edit_z();
+  if (model_.config().parallel_residual) {
+    open_mlp_rows();
+    both_sublayers();
+    return;
+  }
   attention_output();
   open_mlp_rows();
   mlp();
@@ -140,7 +145,7 @@ void WavefrontPass::rotate() {
   pool_.parallel_for(static_cast<int64_t>(forest_.streams().size()), [&](int64_t s) {
     if (forest_[static_cast<int>(s)].is_frozen()) return;
     rows_.each_own(static_cast<int>(s), [&](int32_t position, int32_t row) {
-      model_.rotate(store_.qkv(row), config.n_heads + config.n_kv_heads, position);
+      model_.rotate(layer_, store_.qkv(row), config.n_heads + config.n_kv_heads, position);
     });
   });
 }
@@ -150,7 +155,7 @@ void WavefrontPass::attend(const WatchedStreams& watched) {
   const bool last = layer_ + 1 == model_.config().n_layers;
   for (int s = 0; s < static_cast<int>(forest_.streams().size()); ++s)
     if (rows_.count(s) > 0 && !forest_[s].is_frozen()) querying.push_back(s);
-  attention_ = std::make_unique<WavefrontAttention>(model_.config(), pool_, forest_, rows_, store_);
+  attention_ = std::make_unique<WavefrontAttention>(model_, layer_, pool_, forest_, rows_, store_);
   const auto component_of = [&](int s) {
     return forest_[s].is_frozen() ? forest_[s].component : s;
   };
@@ -160,8 +165,7 @@ void WavefrontPass::attend(const WatchedStreams& watched) {
       attention_->want_patterns(edit.edit->donor);
   attention_->prepare(querying);
   edit_patterns();
-  attention_->attend({.layer = layer_,
-                      .changes = changes_,
+  attention_->attend({.changes = changes_,
                       .wanted = last ? wanted_in_last_layer : always_wanted,
                       .observer = watched.observer});
 }

@@ -66,6 +66,7 @@ class WavefrontPass {
   void attention_output();
   void open_mlp_rows();
   void mlp();
+  void both_sublayers();
 
   // Parts of them.
   [[nodiscard]] bool edits_any(Site first, Site last) const;
@@ -86,6 +87,7 @@ class WavefrontPass {
   template <typename Visit>
   void each_frozen(const Visit& visit) const;
   void follow_component(int stream);
+  void hold_for_frozen(Site added);
   void add_to_frozen(Site added);
   void edit_frozen(Site site);
   void drop_components();
@@ -99,6 +101,11 @@ class WavefrontPass {
   void project_panel(std::span<const int32_t> rows);
   void attention_panel(std::span<const int32_t> rows);
   void mlp_panel(std::span<const int32_t> rows);
+  void parallel_panel(std::span<const int32_t> rows);
+  /// What a sublayer adds to rows [n, D], edited.
+  void compute_attention_output(std::span<const int32_t> rows, float* out);
+  void compute_mlp(std::span<const int32_t> rows, float* out);
+  void finish_mlp_hooks();
   void hook_panel(Site site, std::span<const int32_t> rows, float* values) const;
   void add_panel(Site after, std::span<const int32_t> rows, const float* out) const;
   [[nodiscard]] bool alive(int stream) const {

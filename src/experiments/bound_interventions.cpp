@@ -83,6 +83,12 @@ Edit BoundInterventions::bound_edit(const ListedIntervention& line, const Listed
     add_problem(problems, line, listed, "layer",
                 fmt::format("there is no layer {}: the model has layers 0..{} (-1 is the last)",
                             listed.layer, model_->n_layers - 1));
+  if (!site_exists(listed.site, *model_))
+    add_problem(
+        problems, line, listed, "site",
+        fmt::format("'{}' does not exist in architecture '{}': attention and MLP of a layer "
+                    "read the same residual stream there",
+                    site_info(listed.site).name, model_->architecture));
   edit.layer = static_cast<int>(layer);
   edit.heads = bound_heads(line, listed, problems);
   edit.vector = listed.vector;

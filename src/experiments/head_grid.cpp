@@ -8,6 +8,7 @@ namespace mechsweep {
 
 HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, Site site,
                    const ModelConfig& model) {
+  check_site(site, model);
   const bool per_head = site_info(site).heads != SiteHeads::none;
   if (!per_head || heads.kind == HeadSelection::Kind::all) {
     const auto numbers = layers.resolve(model.n_layers);

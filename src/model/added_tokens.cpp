@@ -1,6 +1,7 @@
 #include "model/added_tokens.h"
 
-#include <algorithm>
+#include <unordered_set>
+#include <utility>
 
 #include "core/error.h"
 #include "model/unicode_text.h"
@@ -8,20 +9,22 @@
 namespace mechsweep {
 
 AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)) {
-  std::stable_sort(tokens_.begin(), tokens_.end(), [](const AddedToken& a, const AddedToken& b) {
-    return a.content.size() > b.content.size();
-  });
+  std::unordered_set<std::string_view> seen;
+  std::vector<std::pair<std::string, int32_t>> entries;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     ensure(!tokens_[i].content.empty(), "an added token is not empty");
-    by_first_[static_cast<uint8_t>(tokens_[i].content[0])].push_back(i);
+    if (!seen.insert(tokens_[i].content).second) continue;
+    entries.emplace_back(tokens_[i].content, static_cast<int32_t>(i));
   }
+  trie_ = ByteTrie(std::move(entries));
 }
 
-const AddedToken* AddedTokenFinder::longest_at(std::string_view text, size_t offset) const {
-  for (size_t i : by_first_[static_cast<uint8_t>(text[offset])]) {
-    if (text.substr(offset).starts_with(tokens_[i].content)) return &tokens_[i];
-  }
-  return nullptr;
+AddedTokenFinder::Match AddedTokenFinder::longest_at(std::string_view text, size_t offset) const {
+  Match longest;
+  trie_.visit_prefixes(text.substr(offset), [&](size_t length, int32_t index) {
+    longest = {&tokens_[static_cast<size_t>(index)], length};
+  });
+  return longest;
 }
 
 std::vector<Section> AddedTokenFinder::split(std::string_view text) const {
@@ -34,13 +37,13 @@ std::vector<Section> AddedTokenFinder::split(std::string_view text) const {
   size_t done = 0;
   size_t offset = 0;
   while (offset < text.size()) {
-    const AddedToken* token = longest_at(text, offset);
+    const auto [token, length] = longest_at(text, offset);
     if (token == nullptr) {
       ++offset;
       continue;
     }
     size_t begin = offset;
-    size_t end = offset + token->content.size();
+    size_t end = offset + length;
     offset = end;
     if (token->single_word &&
         (ends_with_word(text.substr(0, begin)) || starts_with_word(text.substr(end)))) {

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "model/byte_trie.h"
 #include "model/tokenizer.h"
 
 namespace mechsweep {
@@ -30,15 +30,20 @@ struct Section {
 /// Finds added tokens: leftmost first, of those that start together the longest.
 class AddedTokenFinder {
  public:
+  /// Of tokens with the same content the first counts; contents must not be empty.
   explicit AddedTokenFinder(std::vector<AddedToken> tokens);
   /// Sections of valid UTF-8, in order, none empty.
   [[nodiscard]] std::vector<Section> split(std::string_view text) const;
 
  private:
-  [[nodiscard]] const AddedToken* longest_at(std::string_view text, size_t offset) const;
+  struct Match {
+    const AddedToken* token = nullptr;
+    size_t length = 0;
+  };
+  [[nodiscard]] Match longest_at(std::string_view text, size_t offset) const;
 
-  std::vector<AddedToken> tokens_;                   ///< longest first
-  std::array<std::vector<size_t>, 256> by_first_{};  ///< indices into tokens_, longest first
+  std::vector<AddedToken> tokens_;
+  ByteTrie trie_;  ///< of their contents, to indices into tokens_
 };
 
 }  // namespace mechsweep

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "model/row_kernels.h"
 #include "model/vector_math.h"
 
 namespace mechsweep {
@@ -213,7 +214,11 @@ void attend_some(const AttentionPlace& place, std::span<const AttentionQuery> qu
   for (size_t i = 0; i < queries.size(); ++i) {
     const AttentionQuery& query = queries[i];
     if (query.change != nullptr) change_scores(place, query, scores.sums[i]);
-    softmax_row(scores.sums[i], place.position, place.first_key, place.scale);
+    if (place.cap > 0.0F)
+      cap_row(scores.sums[i] + aligned_first, place.position + 1 - aligned_first, place.scale,
+              place.cap);
+    softmax_row(scores.sums[i], place.position, place.first_key,
+                place.cap > 0.0F ? 1.0F : place.scale);
     if (query.change != nullptr) change_pattern(place, *query.change, scores.sums[i]);
     plain_values = plain_values && !changes_values(query.change);
     outputs_wanted = outputs_wanted || query.out != nullptr;

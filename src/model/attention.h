@@ -76,6 +76,7 @@ struct AttentionPlace {
   int64_t position = 0;
   int64_t first_key = 0;  ///< keys before it are outside the sliding window
   float scale = 1.0F;
+  float cap = 0.0F;  ///< > 0: scaled scores s become cap tanh(s / cap)
 };
 
 /// Room for attend to work in, to be used again and again; one a thread.

@@ -63,7 +63,7 @@ void check_one(const Checkpoint& checkpoint, const ExpectedTensor& expected) {
   std::vector<int64_t> stored = info->shape;
   if (ref.transposed && stored.size() == 2) std::swap(stored[0], stored[1]);
   std::vector<int64_t> wanted = expected.shape;
-  if (ref.rows.size() > 0) wanted[0] = expected.stored_rows;
+  if (ref.rows.size() > 0 || ref.pieces.count > 0) wanted[0] = expected.stored_rows;
   if (stored != wanted)
     fail(ErrorKind::input, "tensor '{}' ({}) has shape {}, but the config implies {}{}", ref.name,
          expected.role, shape_text(info->shape), shape_text(wanted),
@@ -159,6 +159,11 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config,
     add(layer.q, {q_rows, width}, at + "query projection");
     add(layer.k, {kv_rows, width}, at + "key projection");
     add(layer.v, {kv_rows, width}, at + "value projection");
+    const bool per_head = config.qk_norm == QkNormKind::per_head;
+    add(layer.q_norm, {per_head ? config.head_size : q_rows}, at + "query norm");
+    add(layer.k_norm, {per_head ? config.head_size : kv_rows}, at + "key norm");
+    add(layer.attn_post_norm, {width}, at + "norm after attention");
+    add(layer.mlp_post_norm, {width}, at + "norm after the MLP");
     add(layer.q_bias, {q_rows}, at + "query bias");
     add(layer.k_bias, {kv_rows}, at + "key bias");
     add(layer.v_bias, {kv_rows}, at + "value bias");
@@ -176,10 +181,14 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config,
   add(tensors.final_norm, {width}, "final norm");
   add(tensors.final_norm_bias, {width}, "final norm bias");
   add(tensors.unembedding, {config.vocab_size, width}, "unembedding");
+  add(tensors.unembedding_bias, {config.vocab_size}, "unembedding bias");
   // Where several parts share a stored tensor, they must cover it.
   std::map<std::string, int64_t> ends;
-  for (const auto& one : all)
-    ends[one.ref->name] = std::max(ends[one.ref->name], one.ref->rows.end);
+  for (const auto& one : all) {
+    const RowPieces& pieces = one.ref->pieces;
+    ends[one.ref->name] =
+        std::max({ends[one.ref->name], one.ref->rows.end, pieces.count * pieces.stride});
+  }
   for (auto& one : all) one.stored_rows = ends.at(one.ref->name);
   return all;
 }

@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "model/gguf_reader.h"
+#include "model/storage_format.h"
 #include "model/tensor_files.h"
 
 // The format: ggml, docs/gguf.md. Header, key-value metadata, tensor descriptions, then, from the
@@ -213,25 +214,17 @@ std::string ggml_type_name(uint32_t type) {
       "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
       "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
       "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16"};
-  return type < std::size(kNames) ? kNames[type] : fmt::format("number {}", type);
-}
-
-std::optional<StorageType> storage_type_of(uint32_t ggml_type) {
-  switch (ggml_type) {
-    case 0:
-      return StorageType::f32;
-    case 1:
-      return StorageType::f16;
-    case 2:
-      return StorageType::q4_0;
-    case 3:
-      return StorageType::q4_1;
-    case 8:
-      return StorageType::q8_0;
-    case 30:
-      return StorageType::bf16;
+  switch (type) {
+    case 34:
+      return "TQ1_0";
+    case 35:
+      return "TQ2_0";
+    case 39:
+      return "MXFP4";
+    case 40:
+      return "NVFP4";
     default:
-      return std::nullopt;
+      return type < std::size(kNames) ? kNames[type] : fmt::format("number {}", type);
   }
 }
 
@@ -267,12 +260,12 @@ StoredTensor read_tensor(GgufReader& reader, uint64_t number) {
   reader.set_subject("tensor " + printable(tensor.info.name));
   tensor.info.shape = read_shape(reader);
   const auto ggml_type = reader.number<uint32_t>();
-  const std::optional<StorageType> type = storage_type_of(ggml_type);
+  const std::optional<StorageType> type = storage_type_of_gguf(ggml_type);
   if (!type) {
     reader.refuse(
-        fmt::format("is stored as {}, and this build reads F32, F16, BF16, Q4_0, Q4_1 "
-                    "and Q8_0 from GGUF; fetch the model in one of these",
-                    ggml_type_name(ggml_type)));
+        fmt::format("is stored as {}, and this build reads {} from GGUF; fetch the model in one of "
+                    "these",
+                    ggml_type_name(ggml_type), storage_type_list()));
   }
   tensor.info.type = *type;
   tensor.offset = reader.number<uint64_t>();

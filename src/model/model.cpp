@@ -12,9 +12,6 @@ namespace {
 
 constexpr int kMaxParts = 8;
 
-/// Positions whose cosines and sines are kept; later ones are computed when they are needed.
-constexpr int kTurnsKept = 4096;
-
 void add_to_rows(const std::vector<float>& bias, int64_t rows, float* values) {
   if (bias.empty()) return;
   const auto width = static_cast<int64_t>(bias.size());
@@ -48,6 +45,8 @@ int mlp_parts(const ModelConfig& config) {
 void Model::embed(int32_t token, int32_t position, float* out) const {
   const int64_t width = config_.d_model;
   std::copy_n(embedding_.data() + token * width, width, out);
+  if (config_.embedding_scale != 1.0)
+    for (int64_t d = 0; d < width; ++d) out[d] *= static_cast<float>(config_.embedding_scale);
   if (positions_.empty()) return;
   const float* learned = positions_.data() + position * width;
   for (int64_t d = 0; d < width; ++d) out[d] += learned[d];
@@ -57,7 +56,9 @@ void Model::normalise(const NormWeights& weights, Rows rows, float* out) const {
   const int64_t width = config_.d_model;
   const auto eps = static_cast<float>(config_.norm_eps);
   for (const float* row : rows) {
-    if (config_.norm == NormKind::layer) {
+    if (weights.gain.empty()) {
+      std::copy_n(row, width, out);
+    } else if (config_.norm == NormKind::layer) {
       layer_norm_row(row, weights.gain.data(), weights.bias.data(), width, eps, out);
     } else {
       rms_norm_row(row, weights.gain.data(), width, eps, out);
@@ -72,54 +73,63 @@ void Model::multiply(const Linear& linear, Rows input, float* out) const {
                            std::memory_order_relaxed);
 }
 
-void Model::compute_turns(int32_t position, float* turns) const {
-  // Angles in fp32, as transformers computes them: at long positions fp64 angles would differ.
-  const size_t half = rope_frequencies_.size();
-  for (size_t i = 0; i < half; ++i) {
-    const float angle = static_cast<float>(position) * rope_frequencies_[i];
-    turns[i] = std::cos(angle);
-    turns[half + i] = std::sin(angle);
-  }
-}
-
-void Model::keep_turns() {
-  const int64_t width = 2 * static_cast<int64_t>(rope_frequencies_.size());
-  const int kept = std::min(kTurnsKept, config_.max_positions);
-  turns_.resize(kept * width);
-  for (int32_t position = 0; position < kept; ++position)
-    compute_turns(position, turns_.data() + position * width);
-}
-
-void Model::rotate(float* vectors, int heads, int32_t position) const {
+void Model::rotate(int layer, float* vectors, int heads, int32_t position) const {
   if (config_.position != PositionKind::rotary) return;
-  const auto half = static_cast<int64_t>(rope_frequencies_.size());
-  const float* turns = turns_.data() + position * 2 * half;
-  std::vector<float> computed;
-  if (position * 2 * half >= static_cast<int64_t>(turns_.size())) {
-    computed.resize(2 * half);
-    compute_turns(position, computed.data());
-    turns = computed.data();
+  const Rotary& rope = config_.layer_kind(layer).local_rope ? local_rope_ : rope_;
+  rope.turn(vectors, heads, config_.head_size, position);
+}
+
+AttentionPlace Model::attention_place(int layer, int64_t position) const {
+  const int64_t window = config_.layer_kind(layer).window;
+  return {.keys = {},
+          .position = position,
+          .first_key = window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0,
+          .scale = static_cast<float>(config_.score_scale(layer)),
+          .cap = static_cast<float>(config_.score_cap)};
+}
+
+void Model::normalise_heads(const LayerWeights& weights, int64_t rows, float* qkv) const {
+  if (config_.qk_norm == QkNormKind::none) return;
+  const auto eps = static_cast<float>(config_.norm_eps);
+  const int64_t size = config_.head_size;
+  const auto normalise_part = [&](const std::vector<float>& gain, int64_t width, float* values) {
+    for (int64_t at = 0; at < width; at += std::ssize(gain))
+      rms_norm_row(values + at, gain.data(), std::ssize(gain), eps, values + at);
+  };
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = qkv + r * (config_.n_heads + 2 * config_.n_kv_heads) * size;
+    normalise_part(weights.q_norm, config_.n_heads * size, row);
+    normalise_part(weights.k_norm, config_.n_kv_heads * size, row + config_.n_heads * size);
   }
-  rotate_heads(vectors, heads, config_.head_size, turns, half);
 }
 
 void Model::project_qkv(int layer, Rows resid, float* qkv) const {
   const LayerWeights& weights = layers_[layer];
   const int64_t width = config_.d_model;
-  float* normalised = thread_room(static_cast<int64_t>(resid.size()) * width);
+  const auto rows = static_cast<int64_t>(resid.size());
+  float* normalised = thread_room(rows * width);
   normalise(weights.attn_norm, resid, normalised);
   multiply(*weights.qkv, rows_at(normalised, resid.size(), width), qkv);
-  add_to_rows(weights.qkv_bias, static_cast<int64_t>(resid.size()), qkv);
+  add_to_rows(weights.qkv_bias, rows, qkv);
+  normalise_heads(weights, rows, qkv);
 }
 
 void Model::attention_output(int layer, Rows z, float* out) const {
   multiply(*layers_[layer].out, z, out);
-  finish_row_parallel(layers_[layer].out_bias, static_cast<int64_t>(z.size()), out);
+  finish_row_parallel(layers_[layer].out_bias, layers_[layer].attn_post_norm,
+                      static_cast<int64_t>(z.size()), out);
 }
 
-void Model::finish_row_parallel(const std::vector<float>& bias, int64_t rows, float* out) const {
-  group_->all_reduce_sum({out, static_cast<size_t>(rows * config_.d_model)});
+void Model::finish_row_parallel(const std::vector<float>& bias, const NormWeights& norm,
+                                int64_t rows, float* out) const {
+  const int64_t width = config_.d_model;
+  group_->all_reduce_sum({out, static_cast<size_t>(rows * width)});
   add_to_rows(bias, rows, out);
+  if (norm.gain.empty()) return;
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* row = out + r * width;
+    normalise(norm, {&row, 1}, out + r * width);
+  }
 }
 
 void Model::mlp_norm(int layer, Rows resid, float* normalised) const {
@@ -143,7 +153,8 @@ void Model::mlp_hidden(int layer, Rows normalised, float* hidden) const {
 
 void Model::mlp_output(int layer, Rows hidden, float* out) const {
   multiply(*layers_[layer].down, hidden, out);
-  finish_row_parallel(layers_[layer].down_bias, static_cast<int64_t>(hidden.size()), out);
+  finish_row_parallel(layers_[layer].down_bias, layers_[layer].mlp_post_norm,
+                      static_cast<int64_t>(hidden.size()), out);
 }
 
 const float* Model::value_bias(int layer, int kv_head) const {
@@ -158,6 +169,13 @@ void Model::final_norm(Rows resid, float* normalised) const {
 
 void Model::logits(int64_t tile, Rows normalised, float* out) const {
   multiply(*unembedding_[tile], normalised, out);
+  const int64_t size = tile_size(tile);
+  const auto rows = static_cast<int64_t>(normalised.size());
+  if (!unembedding_bias_.empty())
+    for (int64_t r = 0; r < rows; ++r)
+      add_row(unembedding_bias_.data() + tile * kVocabTile, size, out + r * size);
+  if (config_.logit_cap > 0.0)
+    cap_row(out, rows * size, 1.0F, static_cast<float>(config_.logit_cap));
 }
 
 }  // namespace mechsweep

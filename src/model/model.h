@@ -8,12 +8,15 @@
 #include <vector>
 
 #include "core/group.h"
+#include "model/attention.h"
 #include "model/checkpoint.h"
 #include "model/linear.h"
 #include "model/model_config.h"
+#include "model/rotary.h"
 
 namespace mechsweep {
 
+/// Without a gain there is no norm: rows stay as they are.
 struct NormWeights {
   std::vector<float> gain;  ///< [D]
   std::vector<float> bias;  ///< [D], empty for RMS norm
@@ -26,13 +29,17 @@ struct LayerWeights {
   NormWeights attn_norm;
   std::unique_ptr<Linear> qkv;  ///< [(H + 2 K) E, D]
   std::vector<float> qkv_bias;  ///< [(H + 2 K) E] or empty
+  std::vector<float> q_norm;    ///< gain of the queries' norm: [E], [H E] or empty
+  std::vector<float> k_norm;    ///< of the keys': [E], [K E] or empty
   std::unique_ptr<Linear> out;  ///< [D, H E], in parts
   std::vector<float> out_bias;  ///< [D] or empty
+  NormWeights attn_post_norm;   ///< of what attention adds
   NormWeights mlp_norm;
   std::unique_ptr<Linear> up;    ///< gate (where gated) then up: [2 F or F, D]
   std::vector<float> up_bias;    ///< like the rows of up, or empty
   std::unique_ptr<Linear> down;  ///< [D, F], in parts
   std::vector<float> down_bias;  ///< [D] or empty
+  NormWeights mlp_post_norm;     ///< of what the MLP adds
 };
 
 struct LoadOptions {
@@ -55,12 +62,14 @@ class Model {
   /// Token plus learned position embedding, D floats at `out`.
   void embed(int32_t token, int32_t position, float* out) const;
 
-  /// Norm, projections and bias of resid rows [n, D]: queries, keys, values side by side,
-  /// [n, (H + 2 K) E], before rotation.
+  /// Norm, projections, bias and norms of queries and keys, of resid rows [n, D]: queries, keys,
+  /// values side by side, [n, (H + 2 K) E], before rotation.
   void project_qkv(int layer, Rows resid, float* qkv) const;
   /// Rotates `heads` neighbouring heads of queries or keys, E floats each, in place; nothing where
   /// positions are learned.
-  void rotate(float* vectors, int heads, int32_t position) const;
+  void rotate(int layer, float* vectors, int heads, int32_t position) const;
+  /// What attention at a position needs to know of a layer beside its keys.
+  [[nodiscard]] AttentionPlace attention_place(int layer, int64_t position) const;
   /// Collective. The attention block's contribution [n, D] to the residual from z rows [n, H E].
   void attention_output(int layer, Rows z, float* out) const;
   /// Norm [n, D] of rows [n, D] that the MLP reads.
@@ -92,12 +101,12 @@ class Model {
   friend class ModelLoader;
 
   void normalise(const NormWeights& weights, Rows rows, float* out) const;
+  /// The norms of a layer's queries and keys, in place.
+  void normalise_heads(const LayerWeights& weights, int64_t rows, float* qkv) const;
   void multiply(const Linear& linear, Rows input, float* out) const;
-  /// Adds up partial results of the group's ranks, then the bias.
-  void finish_row_parallel(const std::vector<float>& bias, int64_t rows, float* out) const;
-  /// Cosines then sines of a position's angles.
-  void compute_turns(int32_t position, float* turns) const;
-  void keep_turns();
+  /// Adds up partial results of the group's ranks, then the bias, then the norm if there is one.
+  void finish_row_parallel(const std::vector<float>& bias, const NormWeights& norm, int64_t rows,
+                           float* out) const;
 
   ModelConfig config_;
   KernelSet kernels_;
@@ -108,8 +117,9 @@ class Model {
   std::vector<LayerWeights> layers_;
   NormWeights final_norm_;
   std::vector<std::unique_ptr<Linear>> unembedding_;
-  std::vector<float> rope_frequencies_;  ///< one for each pair of rotated dimensions
-  std::vector<float> turns_;             ///< compute_turns of the first positions
+  std::vector<float> unembedding_bias_;  ///< [V] or empty
+  Rotary rope_;
+  Rotary local_rope_;
   int64_t weight_bytes_ = 0;
   mutable std::atomic<int64_t> multiply_adds_ = 0;
 };

@@ -21,7 +21,10 @@ class ModelLoader {
     for (const LayerTensors& layer : tensors.layers) model_.layers_.push_back(load_layer(layer));
     model_.final_norm_ = norm(tensors.final_norm, tensors.final_norm_bias);
     load_unembedding();
-    if (config.position == PositionKind::rotary) load_rope();
+    if (config.position == PositionKind::rotary) {
+      model_.rope_ = rotary(config.rope);
+      if (config.local_rope.dimensions > 0) model_.local_rope_ = rotary(config.local_rope);
+    }
   }
 
  private:
@@ -31,7 +34,9 @@ class ModelLoader {
     ensure(info != nullptr, "a tensor that was checked is gone");
     const bool all = ref.rows.size() == 0;
     at::Tensor tensor;
-    if (ref.transposed) {
+    if (ref.pieces.count > 0) {
+      tensor = read_pieces(ref, *info);
+    } else if (ref.transposed) {
       tensor = at::empty(info->shape, at::kFloat);
       checkpoint_.source->read_rows(ref.name, 0, info->shape[0], tensor.mutable_data_ptr<float>());
       tensor = tensor.t();
@@ -46,7 +51,23 @@ class ModelLoader {
                                     tensor.mutable_data_ptr<float>());
     }
     if (ref.interleaved_heads > 0) tensor = undo_interleaving(tensor, ref.interleaved_heads);
+    if (ref.add_one) tensor += 1.0F;
     return model_.type_ == ComputeType::bfloat16 ? tensor.to(at::kBFloat16).to(at::kFloat) : tensor;
+  }
+
+  at::Tensor read_pieces(const TensorRef& ref, const TensorInfo& info) const {
+    ensure(!ref.transposed, "pieces of a transposed tensor");
+    const RowPieces& pieces = ref.pieces;
+    std::vector<int64_t> shape = info.shape;
+    shape[0] = pieces.count * pieces.size;
+    at::Tensor tensor = at::empty(shape, at::kFloat);
+    const int64_t floats = tensor.numel() / pieces.count;
+    for (int64_t i = 0; i < pieces.count; ++i) {
+      const int64_t first = pieces.offset + i * pieces.stride;
+      checkpoint_.source->read_rows(ref.name, first, first + pieces.size,
+                                    tensor.mutable_data_ptr<float>() + i * floats);
+    }
+    return tensor;
   }
 
   /// Rows of a head stored as (0, E/2, 1, E/2 + 1, ...) back to (0, 1, ..., E - 1).
@@ -86,8 +107,12 @@ class ModelLoader {
     return ranges;
   }
 
+  std::vector<float> keep_if_there(const TensorRef& ref) {
+    return ref.present() ? keep(read(ref)) : std::vector<float>();
+  }
+
   NormWeights norm(const TensorRef& gain, const TensorRef& bias) {
-    return {keep(read(gain)), bias.present() ? keep(read(bias)) : std::vector<float>()};
+    return {keep_if_there(gain), keep_if_there(bias)};
   }
 
   /// The values of a bias, or zeros where this one is absent but a neighbour has one.
@@ -99,8 +124,12 @@ class ModelLoader {
     LayerWeights weights;
     weights.attn_norm = norm(layer.attn_norm, layer.attn_norm_bias);
     load_attention(layer, weights);
+    weights.q_norm = keep_if_there(layer.q_norm);
+    weights.k_norm = keep_if_there(layer.k_norm);
+    weights.attn_post_norm = norm(layer.attn_post_norm, {});
     weights.mlp_norm = norm(layer.mlp_norm, layer.mlp_norm_bias);
     load_mlp(layer, weights);
+    weights.mlp_post_norm = norm(layer.mlp_post_norm, {});
     return weights;
   }
 
@@ -146,17 +175,16 @@ class ModelLoader {
       model_.unembedding_.push_back(
           pack(table.narrow(0, begin, std::min(Model::kVocabTile, vocab - begin)),
                ComputeType::float32));
+    model_.unembedding_bias_ = keep_if_there(checkpoint_.tensors.unembedding_bias);
   }
 
-  void load_rope() {
+  [[nodiscard]] Rotary rotary(const RopeConfig& rope) const {
     // The same library calls as transformers makes: at long positions one unit in the last place of
     // a frequency is an angle that can be seen.
-    const RopeConfig& rope = model_.config_.rope;
     const at::Tensor exponents = at::arange(0, rope.dimensions, 2, at::kFloat) / rope.dimensions;
-    const at::Tensor frequencies = at::pow(rope.theta, exponents).reciprocal().contiguous();
-    const float* values = frequencies.const_data_ptr<float>();
-    model_.rope_frequencies_.assign(values, values + frequencies.numel());
-    model_.keep_turns();
+    const at::Tensor powers = at::pow(rope.theta, exponents).contiguous();
+    const float* values = powers.const_data_ptr<float>();
+    return {rope, {values, values + powers.numel()}, model_.config_.max_positions};
   }
 
   Model& model_;

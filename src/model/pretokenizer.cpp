@@ -64,22 +64,88 @@ std::vector<Span> spans_of(SplitBehavior behavior, const std::vector<Part>& part
   return spans;
 }
 
-std::vector<Span> apply_all(const std::vector<SplitStep>& steps, std::string_view text) {
-  std::vector<Span> spans;
-  if (!text.empty()) spans.push_back({0, static_cast<int32_t>(text.size())});
-  for (const SplitStep& step : steps) {
-    std::vector<Span> next;
-    for (const Span& span : spans) {
-      // A pattern sees its piece alone: look-arounds do not reach into the neighbours.
-      const auto piece =
-          text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
-      for (const Span& part : apply_split(step, piece)) {
-        next.push_back({span.begin + part.begin, span.begin + part.end});
-      }
+/// Cuts every piece anew; a pattern sees its piece alone, look-arounds do not reach into the
+/// neighbours.
+template <typename Cut>
+void cut_pieces(std::string_view original, Pieces& pieces, Cut cut) {
+  const std::string_view text = pieces.text.view(original);
+  std::vector<Span> next;
+  for (const Span& span : pieces.spans) {
+    for (const Span& part : cut(part_of(text, span))) {
+      next.push_back({span.begin + part.begin, span.begin + part.end});
     }
-    spans = std::move(next);
   }
-  return spans;
+  pieces.spans = std::move(next);
+}
+
+/// Rewrites every piece with `rewrite(piece, place of the piece, builder)`, which reads all of it.
+template <typename Rewrite>
+void rewrite_pieces(std::string_view original, Pieces& pieces, Rewrite rewrite) {
+  const std::string_view text = pieces.text.view(original);
+  TraceBuilder out(text);
+  int32_t longer = 0;  // bytes that the text has grown by so far
+  std::vector<Span> next;
+  for (const Span& span : pieces.spans) {
+    out.copy(static_cast<size_t>(span.begin) - out.position());
+    const int32_t begin = span.begin + longer;
+    longer += rewrite(part_of(text, span), span, out);
+    next.push_back({begin, span.end + longer});
+  }
+  TracedText changed = out.finish();
+  pieces.text = compose(std::move(pieces.text), std::move(changed));
+  pieces.spans = std::move(next);
+}
+
+void apply_step(const SplitStep& step, std::string_view original, int32_t, Pieces& pieces) {
+  cut_pieces(original, pieces, [&](std::string_view piece) { return apply_split(step, piece); });
+}
+
+void apply_step(const SpaceStep&, std::string_view original, int32_t, Pieces& pieces) {
+  rewrite_pieces(original, pieces, [](std::string_view piece, Span, TraceBuilder& out) {
+    const bool add = !piece.starts_with(' ');
+    if (add) out.insert(" ");
+    out.copy(piece.size());
+    return add ? 1 : 0;
+  });
+}
+
+/// A piece cut before every `mark`.
+std::vector<Span> cut_before(std::string_view mark, std::string_view piece) {
+  std::vector<Span> parts;
+  size_t begin = 0;
+  while (begin < piece.size()) {
+    const size_t end = std::min(piece.find(mark, begin + 1), piece.size());
+    parts.push_back({static_cast<int32_t>(begin), static_cast<int32_t>(end)});
+    begin = end;
+  }
+  return parts;
+}
+
+void apply_step(const MetaspaceStep& step, std::string_view original, int32_t at_start,
+                Pieces& pieces) {
+  using Prepend = MetaspaceStep::Prepend;
+  const std::string& mark = step.replacement;
+  rewrite_pieces(original, pieces, [&](std::string_view piece, Span span, TraceBuilder& out) {
+    int32_t longer = 0;
+    const bool first = pieces.text.source({span.begin, span.begin}).begin < at_start;
+    const bool asked = step.prepend == Prepend::always || (step.prepend == Prepend::first && first);
+    if (asked && !piece.starts_with(' ') && !piece.starts_with(mark)) {
+      out.insert(mark);
+      longer += static_cast<int32_t>(mark.size());
+    }
+    for (size_t at = 0; at < piece.size();) {
+      const size_t space = std::min(piece.find(' ', at), piece.size());
+      out.copy(space - at);
+      at = space;
+      if (at == piece.size()) break;
+      out.replace(1, mark);
+      longer += static_cast<int32_t>(mark.size()) - 1;
+      ++at;
+    }
+    return longer;
+  });
+  if (!step.split) return;
+  cut_pieces(original, pieces, [&](std::string_view piece) { return cut_before(mark, piece); });
 }
 
 }  // namespace
@@ -90,19 +156,11 @@ std::vector<Span> apply_split(const SplitStep& step, std::string_view text) {
   return spans;
 }
 
-std::vector<Piece> Pretokenizer::split(std::string_view text) const {
-  std::vector<Piece> pieces;
-  for (const Span& span : apply_all(splits, text)) {
-    const auto piece =
-        text.substr(static_cast<size_t>(span.begin), static_cast<size_t>(span.end - span.begin));
-    const bool add_space = add_prefix_space && !piece.starts_with(' ');
-    const std::string spaced = (add_space ? " " : "") + std::string(piece);
-    const int32_t shift = span.begin - (add_space ? 1 : 0);
-    for (const Span& part : apply_all(byte_level_split, spaced)) {
-      const bool space_before = add_space && part.begin == 0;
-      pieces.push_back(
-          {{std::max(span.begin, shift + part.begin), shift + part.end}, space_before});
-    }
+Pieces Pretokenizer::split(std::string_view text, int32_t at_start) const {
+  Pieces pieces;
+  if (!text.empty()) pieces.spans.push_back({0, static_cast<int32_t>(text.size())});
+  for (const auto& step : steps) {
+    std::visit([&](const auto& kind) { apply_step(kind, text, at_start, pieces); }, step);
   }
   return pieces;
 }

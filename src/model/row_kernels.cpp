@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace {
 
 MECHSWEEP_INLINE Float16 activated(ActivationKind kind, Float16 x) {
   if (kind == ActivationKind::silu) return x * sigmoid(x);
+  if (kind == ActivationKind::relu) return x < 0.0F ? Float16{} : x;
   // 0.5 (1 + tanh(y)) is sigmoid(2 y): Hendrycks and Gimpel 2016, the tanh approximation.
   constexpr float kTwiceRoot = 1.5957691216057308F;  // 2 sqrt(2 / pi)
   return x * sigmoid(kTwiceRoot * (x + 0.044715F * x * x * x));
@@ -122,6 +124,44 @@ void rotate_heads(float* row, int heads, int64_t head_size, const float* turns, 
       store_first(x, a * cosine - b * sine, lanes);
       store_first(x + half, b * cosine + a * sine, lanes);
     }
+}
+
+void rotate_neighbours(float* row, int heads, int64_t head_size, const float* turns, int64_t half) {
+  for (int head = 0; head < heads; ++head)
+    for (int64_t i = 0; i < half; ++i) {
+      float* x = row + head * head_size + 2 * i;
+      const float a = x[0];
+      const float b = x[1];
+      x[0] = a * turns[i] - b * turns[half + i];
+      x[1] = b * turns[i] + a * turns[half + i];
+    }
+}
+
+namespace {
+
+/// Within 1e-7: a series around zero, elsewhere (1 - e^-2|x|) / (1 + e^-2|x|).
+MECHSWEEP_INLINE Float16 tanh_lanes(Float16 x) {
+  const Float16 size = x < 0.0F ? -x : x;
+  const Float16 square = x * x;
+  const Float16 near =
+      x * (1.0F +
+           square * (-1.0F / 3.0F + square * (2.0F / 15.0F + square * (-17.0F / 315.0F +
+                                                                       square * 62.0F / 2835.0F))));
+  const Float16 decay = exp_nonpositive(-2.0F * size);
+  const Float16 far = (1.0F - decay) / (1.0F + decay);
+  return size < 0.25F ? near : (x < 0.0F ? -far : far);
+}
+
+}  // namespace
+
+MECHSWEEP_MULTIVERSION
+void cap_row(float* values, int64_t count, float scale, float cap) {
+  constexpr float kMasked = -std::numeric_limits<float>::infinity();
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Float16 x = load_first(values + i, count - i) * scale;
+    const Float16 capped = cap * tanh_lanes(x / cap);
+    store_first(values + i, x == kMasked ? x : capped, count - i);
+  }
 }
 
 }  // namespace mechsweep

@@ -32,5 +32,10 @@ void tree_sum_into_first(std::span<float* const> parts, int64_t count);
 /// Turns each of `heads` heads of `head_size` floats: pair (i, i + half) by the angle whose cosine
 /// is turns[i] and sine turns[half + i], i < half.
 void rotate_heads(float* row, int heads, int64_t head_size, const float* turns, int64_t half);
+/// The same for pairs of neighbours, (2 i, 2 i + 1).
+void rotate_neighbours(float* row, int heads, int64_t head_size, const float* turns, int64_t half);
+
+/// Each of `count` values x becomes cap tanh(scale x / cap); minus infinity, of a mask, stays.
+void cap_row(float* values, int64_t count, float scale, float cap);
 
 }  // namespace mechsweep

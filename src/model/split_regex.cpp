@@ -140,23 +140,19 @@ std::string pcre2_from_oniguruma(std::string_view pattern) {
   return Translator(pattern).run();
 }
 
-SplitRegex SplitRegex::from_pattern(std::string_view oniguruma) {
-  check_utf8(oniguruma, "a split pattern of the tokenizer");
-  return {pcre2_from_oniguruma(oniguruma), std::string(oniguruma)};
-}
-
 SplitRegex SplitRegex::from_literal(std::string_view text) {
   check_utf8(text, "a split pattern of the tokenizer");
-  std::string escaped;
-  for (char c : text) {
-    if (std::string_view("\\^$.[]|()?*+{}").find(c) != std::string_view::npos) escaped += '\\';
-    escaped += c;
-  }
-  return {escaped, std::string(text)};
+  if (text.empty()) fail(ErrorKind::input, "a split pattern of the tokenizer is empty");
+  SplitRegex result;
+  result.name_ = text;
+  return result;
 }
 
-SplitRegex::SplitRegex(const std::string& pcre2_pattern, std::string name)
-    : name_(std::move(name)) {
+SplitRegex SplitRegex::from_pattern(std::string_view oniguruma) {
+  check_utf8(oniguruma, "a split pattern of the tokenizer");
+  SplitRegex result;
+  result.name_ = oniguruma;
+  const std::string pcre2_pattern = pcre2_from_oniguruma(oniguruma);
   int error = 0;
   PCRE2_SIZE offset = 0;
   const uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
@@ -164,21 +160,36 @@ SplitRegex::SplitRegex(const std::string& pcre2_pattern, std::string name)
                                    pcre2_pattern.size(), options, &error, &offset, nullptr);
   if (code == nullptr) {
     fail(ErrorKind::input, "the tokenizer's split pattern {} is not understood: {}",
-         show_text(name_), pcre2_message(error));
+         show_text(oniguruma), pcre2_message(error));
   }
-  code_ =
+  // Without a just-in-time compiler the pattern is interpreted.
+  pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);
+  result.code_ =
       std::shared_ptr<void>(code, [](void* p) { pcre2_code_free(static_cast<pcre2_code*>(p)); });
+  return result;
 }
 
 std::vector<Span> SplitRegex::find_all(std::string_view text) const {
+  std::vector<Span> found;
+  if (code_ == nullptr) {
+    for (size_t at = text.find(name_); at != std::string_view::npos;
+         at = text.find(name_, at + name_.size())) {
+      found.push_back({static_cast<int32_t>(at), static_cast<int32_t>(at + name_.size())});
+    }
+    return found;
+  }
   const auto* code = static_cast<const pcre2_code*>(code_.get());
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(
       pcre2_match_data_create(1, nullptr), &pcre2_match_data_free);
-  std::vector<Span> found;
   size_t from = 0;
   while (from <= text.size()) {
-    const int result = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                                   from, PCRE2_NO_UTF_CHECK, match.get(), nullptr);
+    auto run = [&](uint32_t options) {
+      return pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
+                         options | PCRE2_NO_UTF_CHECK, match.get(), nullptr);
+    };
+    int result = run(0);
+    // Compiled patterns have a small stack; the interpreter takes what it needs.
+    if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = run(PCRE2_NO_JIT);
     if (result == PCRE2_ERROR_NOMATCH) break;
     if (result < 0) {
       fail(ErrorKind::input, "the tokenizer's split pattern {} gave up on the text: {}",

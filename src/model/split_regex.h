@@ -16,7 +16,7 @@ class SplitRegex {
   /// Throws Error{input} naming the pattern when it is damaged or uses a construct that cannot be
   /// carried over exactly.
   static SplitRegex from_pattern(std::string_view oniguruma);
-  /// Matches exactly this text.
+  /// Matches exactly this text; throws Error{input} when it is empty or not valid UTF-8.
   static SplitRegex from_literal(std::string_view text);
 
   /// All matches in valid UTF-8, left to right. An empty match counts unless it touches the match
@@ -24,10 +24,10 @@ class SplitRegex {
   [[nodiscard]] std::vector<Span> find_all(std::string_view text) const;
 
  private:
-  SplitRegex(const std::string& pcre2_pattern, std::string name);
+  SplitRegex() = default;
 
   std::string name_;            ///< the pattern as it was given, for messages
-  std::shared_ptr<void> code_;  ///< pcre2_code; compiled code is safe to share between threads
+  std::shared_ptr<void> code_;  ///< pcre2_code, which threads may share; null: name_ as it is
 };
 
 /// The PCRE2 pattern that matches what an Oniguruma pattern does; throws like from_pattern.

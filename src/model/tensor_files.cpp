@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <memory>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -12,12 +13,19 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "model/storage_format.h"
+#include "model/vector_math.h"
 
 namespace mechsweep {
 namespace {
 
-// Values converted at a time: reads of 2 to 8 MiB, large enough for a parallel file system.
-constexpr int64_t kChunkValues = int64_t{1} << 22;
+// Bytes read and converted at a time: as much as parallel file systems move at once, and little
+// enough to stay in the second-level cache on the way.
+constexpr int64_t kChunkBytes = int64_t{1} << 20;
+
+std::unique_ptr<uint8_t[]> make_buffer(int64_t bytes) {
+  return std::make_unique_for_overwrite<uint8_t[]>(static_cast<size_t>(bytes));
+}
 
 std::string system_message(int error) {
   return std::generic_category().message(error);
@@ -183,50 +191,78 @@ const TensorInfo& FileTensorSource::require(const std::string& name) const {
 void FileTensorSource::read_rows(const std::string& name, int64_t row_begin, int64_t row_end,
                                  float* out) const {
   const TensorInfo& info = require(name);
-  const int64_t rows = info.shape.empty() ? 1 : info.shape.front();
-  ensure(0 <= row_begin && row_begin <= row_end && row_end <= rows,
+  ensure(0 <= row_begin && row_begin <= row_end && row_end <= info.rows(),
          "rows are inside of the tensor");
-  int64_t row_values = 1;
-  for (size_t i = 1; i < info.shape.size(); ++i) row_values *= info.shape[i];
-  const Place& place = places_[static_cast<size_t>(&info - infos_.data())];
-  read_values(info, place, row_begin * row_values, row_end * row_values, out);
+  read_values(info, row_begin * info.row_size(), row_end * info.row_size(), out);
 }
 
-void FileTensorSource::read_values(const TensorInfo& info, const Place& place, int64_t first,
-                                   int64_t last, float* out) const {
-  if (first == last) return;
-  const InputFile& input = inputs_[place.file];
-  const std::string subject = "tensor " + printable(info.name);
-  const auto at = [&](int64_t value) {
-    return place.offset + static_cast<uint64_t>(storage_bytes(info.type, value));
-  };
+void FileTensorSource::read_columns(const std::string& name, Range rows, Range columns,
+                                    float* out) const {
+  const TensorInfo& info = require(name);
+  const int64_t row_size = info.row_size();
+  ensure(0 <= rows.begin && rows.begin <= rows.end && rows.end <= info.rows() &&
+             0 <= columns.begin && columns.begin <= columns.end && columns.end <= row_size,
+         "rows and columns are inside of the tensor");
+  if (columns.size() == row_size) return read_rows(name, rows.begin, rows.end, out);
+  if (rows.size() == 0 || columns.size() == 0) return;
+  const int64_t block = storage_block_size(info.type);
+  if (columns.begin % block != 0 || columns.end % block != 0) {
+    inputs_[place_of(info).file].refuse(fmt::format(
+        "tensor {} is stored as {} in blocks of {} values, which a cut of its rows at {} "
+        "and {} would break; use fewer tensor-parallel ranks, or fetch the model in "
+        "F16 or BF16",
+        printable(name), storage_type_name(info.type), block, columns.begin, columns.end));
+  }
+  const int64_t piece = storage_bytes(info.type, columns.size());
+  const int64_t most_rows = std::max<int64_t>(kChunkBytes / piece, 1);
+  const auto bytes = make_buffer(std::min(most_rows, rows.size()) * piece);
+  for (int64_t begin = rows.begin; begin < rows.end; begin += most_rows) {
+    const int64_t count = std::min(most_rows, rows.end - begin);
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t row = (begin + r) * row_size;
+      read_blocks(info, row + columns.begin, row + columns.end, bytes.get() + r * piece);
+    }
+    dequantize(info.type, bytes.get(), count * columns.size(), out);
+    out += count * columns.size();
+  }
+}
+
+void FileTensorSource::read_values(const TensorInfo& info, int64_t first, int64_t last,
+                                   float* out) const {
   if (info.type == StorageType::f32) {
-    input.read_at(at(first),
-                  {reinterpret_cast<uint8_t*>(out),
-                   static_cast<size_t>(storage_bytes(info.type, last - first))},
-                  subject);
+    if (first < last) read_blocks(info, first, last, reinterpret_cast<uint8_t*>(out));
     return;
   }
-  // Rows of a quantised vector may start inside a block: whole blocks are read, a slice is kept.
   const int64_t block = storage_block_size(info.type);
-  const int64_t blocks_end = (last + block - 1) / block * block;
-  std::vector<uint8_t> bytes;
-  std::vector<float> whole;
-  for (int64_t begin = first / block * block; begin < blocks_end; begin += kChunkValues) {
-    const int64_t end = std::min(begin + kChunkValues, blocks_end);
-    bytes.resize(static_cast<size_t>(storage_bytes(info.type, end - begin)));
-    input.read_at(at(begin), bytes, subject);
-    if (first <= begin && end <= last) {
-      dequantize(info.type, bytes.data(), end - begin, out + (begin - first));
+  const int64_t chunk = kChunkBytes / storage_bytes(info.type, block) * block;
+  const auto bytes =
+      make_buffer(storage_bytes(info.type, round_up(std::min(chunk, last - first), block)));
+  while (first < last) {
+    if (first % block == 0 && last - first >= block) {
+      const int64_t count = std::min(chunk, (last - first) / block * block);
+      read_blocks(info, first, first + count, bytes.get());
+      dequantize(info.type, bytes.get(), count, out);
+      first += count;
+      out += count;
       continue;
     }
-    whole.resize(static_cast<size_t>(end - begin));
-    dequantize(info.type, bytes.data(), end - begin, whole.data());
-    const int64_t keep_begin = std::max(begin, first);
-    const int64_t keep_end = std::min(end, last);
-    std::copy(whole.begin() + (keep_begin - begin), whole.begin() + (keep_end - begin),
-              out + (keep_begin - first));
+    // Rows of a quantised vector are single values and may begin or end inside a block.
+    std::array<float, kMostBlockValues> values;
+    const int64_t begin = first / block * block;
+    const int64_t end = std::min(begin + block, last);
+    read_blocks(info, begin, begin + block, bytes.get());
+    dequantize(info.type, bytes.get(), block, values.data());
+    out = std::copy(values.data() + (first - begin), values.data() + (end - begin), out);
+    first = end;
   }
+}
+
+void FileTensorSource::read_blocks(const TensorInfo& info, int64_t first, int64_t last,
+                                   uint8_t* bytes) const {
+  const Place& place = place_of(info);
+  const auto count = static_cast<size_t>(storage_bytes(info.type, last - first));
+  inputs_[place.file].read_at(place.offset + static_cast<uint64_t>(storage_bytes(info.type, first)),
+                              {bytes, count}, "tensor " + printable(info.name));
 }
 
 std::vector<std::string> FileTensorSource::files() const {

@@ -90,6 +90,7 @@ class FileTensorSource final : public TensorSource {
   [[nodiscard]] const TensorInfo& require(const std::string& name) const override;
   void read_rows(const std::string& name, int64_t row_begin, int64_t row_end,
                  float* out) const override;
+  void read_columns(const std::string& name, Range rows, Range columns, float* out) const override;
   [[nodiscard]] std::vector<std::string> files() const override;
 
  private:
@@ -97,8 +98,12 @@ class FileTensorSource final : public TensorSource {
     size_t file;
     uint64_t offset;
   };
-  void read_values(const TensorInfo& info, const Place& place, int64_t first, int64_t last,
-                   float* out) const;
+  [[nodiscard]] const Place& place_of(const TensorInfo& info) const {
+    return places_[static_cast<size_t>(&info - infos_.data())];
+  }
+  void read_values(const TensorInfo& info, int64_t first, int64_t last, float* out) const;
+  /// Reads the bytes of values [first, last), whole blocks, to `bytes`.
+  void read_blocks(const TensorInfo& info, int64_t first, int64_t last, uint8_t* bytes) const;
 
   std::vector<InputFile> inputs_;
   std::vector<TensorInfo> infos_;

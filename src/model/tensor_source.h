@@ -6,12 +6,30 @@
 #include <string_view>
 #include <vector>
 
+#include "core/group.h"
 #include "core/json.h"
 
 namespace mechsweep {
 
-/// How values are stored in a checkpoint.
-enum class StorageType { f32, f16, bf16, q4_0, q4_1, q8_0 };
+class ThreadPool;
+
+/// How values are stored in a checkpoint. Those after bf16 are quantised: GGUF only.
+enum class StorageType {
+  f32,
+  f16,
+  bf16,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+};
 std::string_view storage_type_name(StorageType type);
 
 /// A tensor of a checkpoint: row-major, shape outermost first ([out, in] for a matrix, whatever
@@ -20,6 +38,11 @@ struct TensorInfo {
   std::string name;
   std::vector<int64_t> shape;
   StorageType type = StorageType::f32;
+
+  /// The outermost dimension; a scalar is one row.
+  [[nodiscard]] int64_t rows() const { return shape.empty() ? 1 : shape.front(); }
+  /// Values of a row: the product of the other dimensions.
+  [[nodiscard]] int64_t row_size() const;
 };
 
 /// The tensors of a checkpoint on disk. Opening reads the headers only and checks that every
@@ -40,9 +63,19 @@ class TensorSource {
   /// read at once.
   virtual void read_rows(const std::string& name, int64_t row_begin, int64_t row_end,
                          float* out) const = 0;
+  /// Places `columns` of each of `rows` (a column is a place among a row's values, whatever its
+  /// dimensions), converted to fp32, into `out` [rows, columns]. As read_rows does, this reads only
+  /// those bytes and may be called by several threads; it also throws Error{input} where a
+  /// quantised type's blocks would be cut: columns begin and end at multiples of
+  /// storage_block_size.
+  virtual void read_columns(const std::string& name, Range rows, Range columns, float* out) const;
   /// The files this reads from, for hashes and messages.
   [[nodiscard]] virtual std::vector<std::string> files() const = 0;
 };
+
+/// source.read_rows(name, rows.begin, rows.end, out), the rows shared out among threads.
+void read_rows(const TensorSource& source, const std::string& name, Range rows, ThreadPool& threads,
+               float* out);
 
 /// Opens `model.safetensors`, or `model.safetensors.index.json` with its shards, in a folder.
 /// Tensors come in the order of their data, shard by shard. Tensors of other known types (masks of
@@ -59,10 +92,10 @@ struct GgufFile {
 };
 GgufFile open_gguf(const std::string& path);
 
-/// Converts `count` values of a storage type to fp32, exactly as the published formats say.
-/// `count` is a multiple of the type's block size (32 for the quantised ones).
+/// Converts `count` values of a storage type to fp32, bit for bit as the published formats say
+/// (quant_blocks.h has the details). `count` is a multiple of the type's block size.
 void dequantize(StorageType type, const uint8_t* bytes, int64_t count, float* out);
-/// Values of a block of a type: 32 for the quantised ones, else 1.
+/// Values of a block of a type: 32 or 256 for the quantised ones, else 1.
 int64_t storage_block_size(StorageType type);
 /// Bytes that `count` values of a type take; `count` is a multiple of the block size.
 int64_t storage_bytes(StorageType type, int64_t count);

@@ -7,20 +7,14 @@
 #include <vector>
 
 #include "core/json.h"
+#include "model/traced_text.h"
 
 namespace mechsweep {
-
-/// Half-open range [begin, end): of bytes in a text, or of tokens in a prompt.
-struct Span {
-  int32_t begin = 0;
-  int32_t end = 0;
-  bool operator==(const Span&) const = default;
-};
 
 struct Encoding {
   std::vector<int32_t> ids;
   /// For every id, the bytes of the text it came from; empty for a space that the tokenizer itself
-  /// put before a word.
+  /// put before a word. Where normalisation joined characters, all of them.
   std::vector<Span> bytes;
 };
 
@@ -48,11 +42,12 @@ class Tokenizer {
 /// The tokens that overlap a byte range of the text; throws Error{input} when there are none.
 Span tokens_of_bytes(const Encoding& encoding, Span bytes);
 
-/// A tokenizer from a parsed tokenizer.json (and tokenizer_config.json, may be null). Only
-/// byte-level BPE is understood yet; anything else throws Error{input} naming what is not
-/// supported.
+/// A tokenizer from a parsed tokenizer.json (and tokenizer_config.json, may be null): BPE over
+/// bytes or over characters, or Unigram. Throws Error{input} naming whatever in the file is damaged
+/// or of a type that is not supported; nothing is passed over.
 std::unique_ptr<Tokenizer> tokenizer_from_json(const Json& tokenizer, const Json& tokenizer_config);
-/// A tokenizer from GGUF metadata (`tokenizer.ggml.*`).
+/// A tokenizer from GGUF metadata (`tokenizer.ggml.*`): the models `gpt2` (byte-level BPE) and
+/// `llama` (SentencePiece's BPE). Throws Error{input} like tokenizer_from_json.
 std::unique_ptr<Tokenizer> tokenizer_from_gguf(const Json& metadata);
 
 }  // namespace mechsweep

@@ -1,9 +1,15 @@
 #include "model/unicode_text.h"
 
+#include <unicode/brkiter.h>
 #include <unicode/bytestream.h>
 #include <unicode/edits.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
+#include <unicode/utext.h>
+#include <unicode/utf8.h>
+
+#include <array>
+#include <memory>
 
 #include "core/error.h"
 #include "core/text_file.h"
@@ -24,8 +30,18 @@ bool is_word(char32_t value) {
          u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL);
 }
 
-bool is_space(char32_t value) {
-  return u_isUWhiteSpace(static_cast<UChar32>(value));
+const icu::Normalizer2* normalizer_of(NormalForm form, UErrorCode& status) {
+  switch (form) {
+    case NormalForm::nfd:
+      return icu::Normalizer2::getNFDInstance(status);
+    case NormalForm::nfkc:
+      return icu::Normalizer2::getNFKCInstance(status);
+    case NormalForm::nfkd:
+      return icu::Normalizer2::getNFKDInstance(status);
+    case NormalForm::nfc:
+      break;
+  }
+  return icu::Normalizer2::getNFCInstance(status);
 }
 
 /// Where the last code point of a text that is not empty starts.
@@ -116,21 +132,69 @@ size_t trailing_space(std::string_view text) {
   return text.size() - rest.size();
 }
 
-TracedText to_nfc(std::string_view text) {
+bool is_mark(char32_t value) {
+  return (U_GET_GC_MASK(static_cast<UChar32>(value)) & U_GC_M_MASK) != 0;
+}
+
+bool is_space(char32_t value) {
+  return u_isUWhiteSpace(static_cast<UChar32>(value));
+}
+
+std::string lower_case(char32_t value) {
+  // The one code point whose lower case is two, whatever stands around it.
+  if (value == 0x130) return "i\u0307";
+  std::string text;
+  append_utf8(text, static_cast<char32_t>(u_tolower(static_cast<UChar32>(value))));
+  return text;
+}
+
+void append_utf8(std::string& text, char32_t value) {
+  std::array<uint8_t, U8_MAX_LENGTH> bytes{};
+  int32_t length = 0;
+  UBool failed = false;
+  U8_APPEND(bytes.data(), length, U8_MAX_LENGTH, static_cast<UChar32>(value), failed);
+  ensure(!failed, "a code point has a UTF-8 form");
+  text.append(reinterpret_cast<const char*>(bytes.data()), static_cast<size_t>(length));
+}
+
+std::vector<int32_t> grapheme_ends(std::string_view text) {
+  std::vector<int32_t> ends;
   UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* nfc = icu::Normalizer2::getNFCInstance(status);
+  const std::unique_ptr<icu::BreakIterator> graphemes(
+      icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
+  UText* bytes = utext_openUTF8(nullptr, text.data(), static_cast<int64_t>(text.size()), &status);
+  if (U_SUCCESS(status)) graphemes->setText(bytes, status);
+  if (U_SUCCESS(status)) {
+    graphemes->first();
+    for (int32_t end = graphemes->next(); end != icu::BreakIterator::DONE;
+         end = graphemes->next()) {
+      ends.push_back(end);
+    }
+  }
+  utext_close(bytes);
+  if (U_FAILURE(status)) {
+    fail(ErrorKind::input, "the text could not be cut into characters: ICU says {}",
+         u_errorName(status));
+  }
+  return ends;
+}
+
+TracedText to_normal_form(std::string_view text, NormalForm form) {
+  UErrorCode status = U_ZERO_ERROR;
+  const icu::Normalizer2* normalizer = normalizer_of(form, status);
   TracedText result;
   icu::Edits edits;
   if (U_SUCCESS(status)) {
     icu::StringByteSink<std::string> sink(&result.text);
-    nfc->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink,
-                       &edits, status);
+    normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())),
+                              sink, &edits, status);
   }
   if (U_FAILURE(status)) {
-    fail(ErrorKind::input, "the text could not be brought to Unicode NFC: ICU says {}",
+    fail(ErrorKind::input, "the text could not be brought to a Unicode normal form: ICU says {}",
          u_errorName(status));
   }
-  if (!edits.hasChanges()) return result;
+  if (!edits.hasChanges()) return {};
+  result.changed = true;
   result.begin.reserve(result.text.size());
   result.end.reserve(result.text.size());
   for (auto edit = edits.getFineIterator(); edit.next(status);) {

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "model/traced_text.h"
+
 namespace mechsweep {
 
 /// Throws Error{input} that names the first byte of `text` which is not valid UTF-8 (RFC 3629:
@@ -33,14 +35,20 @@ bool ends_with_word(std::string_view text);
 size_t leading_space(std::string_view text);
 size_t trailing_space(std::string_view text);
 
-/// A text after a change that keeps track of the original: byte i of `text` came from bytes
-/// [begin[i], end[i]) of the original. Both lists are empty where nothing changed.
-struct TracedText {
-  std::string text;
-  std::vector<int32_t> begin;
-  std::vector<int32_t> end;
-};
-/// Unicode normalisation form C of valid UTF-8.
-TracedText to_nfc(std::string_view text);
+/// Unicode normalisation forms.
+enum class NormalForm { nfc, nfd, nfkc, nfkd };
+/// A normalisation form of valid UTF-8.
+TracedText to_normal_form(std::string_view text, NormalForm form);
+
+/// Whether a code point is a combining mark (general category M), white space, or a word character
+/// as above.
+bool is_mark(char32_t value);
+bool is_space(char32_t value);
+/// The lower case of one code point by itself, as UTF-8.
+std::string lower_case(char32_t value);
+/// Appends a code point as UTF-8.
+void append_utf8(std::string& text, char32_t value);
+/// Ends of the grapheme clusters of valid UTF-8 (Unicode annex 29), in bytes, ascending.
+std::vector<int32_t> grapheme_ends(std::string_view text);
 
 }  // namespace mechsweep

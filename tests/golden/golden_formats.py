@@ -6,20 +6,41 @@ import gguf
 import numpy as np
 import torch
 from golden_files import HERE, made_by, write_json
+from golden_gguf import SCALES
 from golden_results import CHECKPOINTS
 from safetensors import safe_open
 
-# Where the half-precision scales of a block are; random bytes there would be NaN or huge.
-SCALES = {
-    "Q8_0": [0],
-    "Q4_0": [0],
-    "Q4_1": [0, 2],
-    "Q5_0": [0],
-    "Q5_1": [0, 2],
-    "Q4_K": [0, 2],
-    "Q5_K": [0, 2],
-    "Q6_K": [208],
-}
+# Scale and minimum as bits of halves: the largest, the smallest subnormal, the largest subnormal,
+# zeros, infinity, NaN.
+EXTREMES = [
+    (0x7BFF, 0x0001),
+    (0x0001, 0xFBFF),
+    (0x83FF, 0x8000),
+    (0x7C00, 0x3C00),
+    (0x7E00, 0x3C00),
+]
+
+
+def with_scales(block, name, halves):
+    """A block with other scales, as bits."""
+    block = bytearray(block)
+    for at, bits in zip(SCALES[name], halves, strict=False):
+        block[at : at + 2] = int(bits).to_bytes(2, "little")
+    return bytes(block)
+
+
+def quantised_cases(rng, name, size):
+    """Blocks of random quants with scales of several sizes, of full quants, of extreme scales."""
+    cases = []
+    for order in range(4):
+        scales = rng.normal(size=2) * (0.0 if order == 3 else 10.0**-order)
+        block = rng.integers(0, 256, size, dtype=np.uint8).tobytes()
+        if order == 2:
+            block = b"\xff" * size
+        cases.append(with_scales(block, name, scales.astype("<f2").view("<u2")))
+    cases.append(cases[0] + cases[1])  # two blocks in one row
+    block = rng.integers(0, 256, size, dtype=np.uint8).tobytes()
+    return cases + [with_scales(block, name, halves) for halves in EXTREMES]
 
 
 def make_dequant(_):
@@ -41,21 +62,13 @@ def make_dequant(_):
             cases.append((rng.normal(size=32).astype("<f4").view("<u4") >> 16).astype("<u2"))
             cases[-1] = cases[-1].tobytes()
         else:
-            for order in range(4):
-                block = bytearray(rng.integers(0, 256, size, dtype=np.uint8).tobytes())
-                for at in SCALES[name]:
-                    scale = rng.normal() * (0.0 if order == 3 else 10.0**-order)
-                    block[at : at + 2] = np.float16(scale).tobytes()
-                if order == 2:  # every quant at its largest
-                    first = max(SCALES[name]) + 2 if name != "Q6_K" else 0
-                    last = size if name != "Q6_K" else 208
-                    block[first:last] = b"\xff" * (last - first)
-                cases.append(bytes(block))
-            cases.append(cases[0] + cases[1])  # two blocks in one row
+            cases = quantised_cases(rng, name, size)
         rows = []
         for data in cases:
             raw = np.frombuffer(data, np.uint8)
-            values = gguf.quants.dequantize(raw, kind).astype("<f4").ravel()
+            with np.errstate(all="ignore"):
+                values = gguf.quants.dequantize(raw, kind).astype("<f4").ravel()
+            values[np.isnan(values)] = np.nan  # which NaN it is depends on the processor
             rows.append({"blocks": data.hex(), "values": values.tobytes().hex()})
         types[name] = {
             "type_id": int(kind),

@@ -43,6 +43,8 @@ def base_block(references, prompts, which=sweep.clean_tokens):
 
 
 def leaves(value):
+    if isinstance(value, dict):
+        value = list(value.values())
     if isinstance(value, (list, tuple, np.ndarray)):
         for one in value:
             yield from leaves(one)

@@ -1,7 +1,17 @@
-"""Goldens of tokenizers: three small ones in published styles, and the one of a GGUF file."""
+"""Goldens of tokenizers: small ones in published styles, and those of two GGUF files."""
 
 from golden_files import HERE, made_by, write_json
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from golden_sentencepiece import sentencepiece_tokenizers, short_lines, write_scored_bpe
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 from tokenizers.trainers import BpeTrainer
 
 STRINGS = [
@@ -93,6 +103,8 @@ LLAMA3_SPLIT = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
+QWEN2_SPLIT = LLAMA3_SPLIT.replace(r"\p{N}{1,3}", r"\p{N}")
+
 
 def digits_then_bytes():
     return pre_tokenizers.Sequence(
@@ -104,7 +116,7 @@ def digits_then_bytes():
 
 
 def _train(style):
-    """A byte-level BPE tokenizer of about 400 tokens in one of three styles of published files."""
+    """A byte-level BPE tokenizer of about 400 tokens in a style of published files."""
     tokenizer = Tokenizer(models.BPE())
     special = [
         AddedToken("<|endoftext|>", special=True, normalized=False),
@@ -116,13 +128,20 @@ def _train(style):
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     elif style == "smollm":
         tokenizer.pre_tokenizer = digits_then_bytes()
+    elif style == "neox":
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     else:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
-                pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"),
+                pre_tokenizers.Split(
+                    Regex(LLAMA3_SPLIT if style == "llama3" else QWEN2_SPLIT), "isolated"
+                ),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
+    if style == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.decoder = decoders.ByteLevel()
     trainer = BpeTrainer(
         vocab_size=400,
@@ -150,9 +169,9 @@ def _train(style):
     return tokenizer
 
 
-def _encodings(tokenizer):
+def _encodings(tokenizer, strings=STRINGS):
     cases = []
-    for text in STRINGS:
+    for text in strings:
         encoding = tokenizer.encode(text)
         plain = tokenizer.encode(text, add_special_tokens=False)
         decoded = tokenizer.decode(plain.ids, skip_special_tokens=False)
@@ -174,49 +193,74 @@ OFFSETS_NOTE = (
 
 
 def gguf_tokenizer(path):
-    """The tokenizer that transformers builds from a GGUF file, and the same with the split that
-    the file asks for."""
+    """The tokenizer that transformers builds from a GGUF file."""
     from transformers import AutoTokenizer
 
-    unmodified = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    as_built = unmodified.backend_tokenizer
-    corrected = Tokenizer.from_str(as_built.to_str())
+    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).backend_tokenizer
+
+
+def with_digits_split(tokenizer):
+    """The same with the split that a file of SmolLM asks for."""
+    corrected = Tokenizer.from_str(tokenizer.to_str())
     corrected.pre_tokenizer = digits_then_bytes()
-    return as_built, corrected
+    return corrected
 
 
-def make_tokenizers(arguments):
-    by = made_by("tokenizers")
-    for style in ("gpt2", "smollm", "llama3"):
+def make_styles():
+    styles = [(s, _train(s)) for s in ("gpt2", "smollm", "llama3", "neox", "qwen2")]
+    for style, tokenizer in [*styles, *sentencepiece_tokenizers(CORPUS)]:
         path = HERE / "tokenizers" / f"{style}-style" / "tokenizer.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        trained = _train(style)
-        trained.save(str(path), pretty=False)
-        cases = _encodings(Tokenizer.from_file(str(path)))
-        assert not any("decoded" in case for case in cases)
-        content = {"made_by": by, "tokenizer": str(path.relative_to(HERE)), "note": OFFSETS_NOTE}
-        content |= {"vocab_size": trained.get_vocab_size(), "cases": cases}
-        write_json(f"tokenizer_{style}_style.json", content)
-    as_built, corrected = gguf_tokenizer(arguments.gguf)
-    cases = _encodings(corrected)
-    other = _encodings(as_built)
+        tokenizer.save(str(path), pretty=False)
+        strings = STRINGS
+        if style not in ("gpt2", "smollm", "llama3"):
+            strings = STRINGS + short_lines(40, 5, 40)
+        cases = _encodings(Tokenizer.from_file(str(path)), strings)
+        content = {"made_by": made_by("tokenizers"), "tokenizer": str(path.relative_to(HERE))}
+        content |= {"note": OFFSETS_NOTE, "vocab_size": tokenizer.get_vocab_size(), "cases": cases}
+        write_json(f"tokenizer_{style.replace('-', '_')}_style.json", content)
+
+
+def write_gguf(name, path, note, cases):
+    content = {
+        "made_by": made_by("transformers", "tokenizers", "gguf"),
+        "gguf": path.name,
+        "note": note,
+        "offsets": OFFSETS_NOTE,
+        "cases": cases,
+    }
+    write_json(name, content)
+
+
+def make_smollm2(path):
+    as_built = gguf_tokenizer(path)
+    strings = STRINGS + short_lines(150, 3, 60)
+    cases = _encodings(with_digits_split(as_built), strings)
+    other = _encodings(as_built, strings)
     for case, raw in zip(cases, other, strict=True):
         if case["ids"] != raw["ids"]:
             case["ids_of_transformers"] = raw["ids"]
-    lossy = [case["text"] for case in cases if "decoded" in case]
-    assert lossy == STRINGS[-1:], lossy
-    print("differ:", [c["text"] for c in cases if "ids_of_transformers" in c], "lossy:", lossy)
     note = (
         "The file's tokenizer.ggml.pre is smollm: digits are split off one by one, then the GPT-2 "
         "pattern applies to each piece. transformers ignores that key and uses the GPT-2 pattern "
         "alone; ids_of_transformers is given where that changes the result. The vocabulary lacks "
         "21 of the 256 bytes; those bytes vanish, so a text with one does not decode back."
     )
-    content = {
-        "made_by": made_by("transformers", "tokenizers", "gguf"),
-        "gguf": arguments.gguf.name,
-        "note": note,
-        "offsets": OFFSETS_NOTE,
-        "cases": cases,
-    }
-    write_json("tokenizer_smollm2.json", content)
+    write_gguf("tokenizer_smollm2.json", path, note, cases)
+
+
+def make_gemma3(path):
+    note = (
+        "What transformers makes of the file: GemmaTokenizer, with merges in the order of the "
+        "vocabulary. Nothing is put before a text but <bos>."
+    )
+    strings = STRINGS + short_lines(250, 4, 60)
+    write_gguf("tokenizer_gemma3.json", path, note, _encodings(gguf_tokenizer(path), strings))
+
+
+def make_tokenizers(arguments):
+    make_styles()
+    write_scored_bpe(CORPUS, STRINGS + short_lines(60, 6, 40))
+    make_smollm2(arguments.gguf)
+    models_folder = arguments.gguf.resolve().parent.parent
+    make_gemma3(models_folder / "gemma3-270m" / "gemma-3-270m-q4_k_m.gguf")

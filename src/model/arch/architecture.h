@@ -12,12 +12,23 @@
 
 namespace mechsweep {
 
-/// Where one of our tensors comes from in a checkpoint: a whole tensor or a range of its rows, as
+/// `count` pieces of `size` rows, the first at `offset`, the others `stride` apart: one of the
+/// three where q, k and v of a head lie together.
+struct RowPieces {
+  int64_t count = 0;
+  int64_t offset = 0;
+  int64_t size = 0;
+  int64_t stride = 0;
+};
+
+/// Where one of our tensors comes from in a checkpoint: a whole tensor or some of its rows, as
 /// [out, in] or as a vector. An empty name means that the model has no such tensor.
 struct TensorRef {
   std::string name;
   bool transposed = false;    ///< stored [in, out], as GPT-2's Conv1D does
   Range rows;                 ///< rows after transposition; {0, 0}: all of them
+  RowPieces pieces;           ///< count > 0: these rows, and `rows` is not used
+  bool add_one = false;       ///< norms that are stored as their difference from 1
   int interleaved_heads = 0;  ///< > 0: within each of these heads the rows are stored in pairs
                               ///< (0, E/2, 1, E/2+1, ...) for interleaved rotation; undone on load
 
@@ -25,12 +36,15 @@ struct TensorRef {
 };
 
 struct LayerTensors {
-  TensorRef attn_norm, attn_norm_bias;
+  TensorRef attn_norm, attn_norm_bias;  ///< absent: the projections read the stream as it is
   TensorRef q, k, v, q_bias, k_bias, v_bias;
+  TensorRef q_norm, k_norm;  ///< only where ModelConfig::qk_norm
   TensorRef o, o_bias;
-  TensorRef mlp_norm, mlp_norm_bias;
-  TensorRef gate, up, down;  ///< gate only where ModelConfig::gated_mlp
+  TensorRef attn_post_norm;           ///< of what attention adds to the stream
+  TensorRef mlp_norm, mlp_norm_bias;  ///< absent: the MLP reads the stream as it is
+  TensorRef gate, up, down;           ///< gate only where ModelConfig::gated_mlp
   TensorRef gate_bias, up_bias, down_bias;
+  TensorRef mlp_post_norm;  ///< of what the MLP adds to the stream
 };
 
 struct ModelTensors {
@@ -38,6 +52,7 @@ struct ModelTensors {
   std::vector<LayerTensors> layers;
   TensorRef final_norm, final_norm_bias;
   TensorRef unembedding;  ///< absent where embeddings are tied
+  TensorRef unembedding_bias;
 };
 
 /// One architecture: how its checkpoints say what ModelConfig and the layers need. Functions throw

@@ -1,50 +1,69 @@
 #include "model/arch/gpt2.h"
 
-#include <algorithm>
-#include <cmath>
+#include <array>
 #include <cstdint>
 
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "model/arch/config_keys.h"
+#include "model/arch/gpt_family.h"
 
 namespace mechsweep {
 
 namespace {
 
-ActivationKind activation_of(const std::string& name) {
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ActivationKind::gelu_tanh;
-  if (name == "gelu") return ActivationKind::gelu_erf;
-  fail(ErrorKind::input, "'activation_function' is '{}', which this version cannot compute", name);
+/// Scores of layer l divided by l + 1.
+std::vector<LayerKind> inverse_layer_kinds(int n_layers) {
+  std::vector<LayerKind> kinds(n_layers);
+  for (int layer = 0; layer < n_layers; ++layer) kinds[layer].score_factor = 1.0 / (layer + 1);
+  return kinds;
 }
 
 ModelConfig config_from_hf(const Json& json) {
   const ConfigKeys keys(json);
-  ModelConfig config;
-  config.architecture = "gpt2";
-  config.n_layers = keys.integer("n_layer");
-  config.n_heads = keys.integer("n_head");
-  config.n_kv_heads = config.n_heads;
-  config.d_model = keys.integer("n_embd");
-  if (config.n_heads < 1 || config.d_model < 1 || config.d_model % config.n_heads != 0)
-    fail(ErrorKind::input, "'n_embd' {} is not a positive multiple of 'n_head' {}", config.d_model,
-         config.n_heads);
-  config.head_size = config.d_model / config.n_heads;
-  config.d_mlp = keys.integer_or("n_inner", 4 * std::min(config.d_model, INT32_MAX / 4));
+  ModelConfig config = gpt_config(keys, "gpt2", {"n_layer", "n_head", "n_embd"});
+  config.d_mlp = gpt_mlp_width(keys, "n_inner", config);
   config.vocab_size = keys.integer("vocab_size");
   config.max_positions = keys.integer("n_positions");
-  config.norm = NormKind::layer;
   config.norm_eps = keys.number_or("layer_norm_epsilon", 1e-5);
-  config.activation = activation_of(keys.text_or("activation_function", "gelu_new"));
-  config.gated_mlp = false;
+  config.activation = gpt_activation(keys, "activation_function", "gelu_new");
   config.position = PositionKind::learned;
-  config.attention_scale = 1.0 / std::sqrt(config.head_size);
-  keys.require_unset_or("scale_attn_weights", true);
-  keys.require_unset_or("scale_attn_by_inverse_layer_idx", false);
+  if (!keys.flag_or("scale_attn_weights", true)) config.attention_scale = 1.0;
+  keys.require_unset_or("add_cross_attention", false);
   config.tied_embeddings = keys.flag_or("tie_word_embeddings", true);
   config.bos_token = keys.token_or_none("bos_token_id");
   config.eos_token = keys.token_or_none("eos_token_id");
+  if (keys.flag_or("scale_attn_by_inverse_layer_idx", false)) {
+    config.check();  // the number of layers, before a list of that length is made
+    config.layer_kinds = inverse_layer_kinds(config.n_layers);
+  }
+  return config;
+}
+
+int vocab_size_of_gguf(const ConfigKeys& keys, const Json& metadata) {
+  if (keys.has("gpt2.vocab_size")) return keys.integer("gpt2.vocab_size");
+  if (!keys.has("tokenizer.ggml.tokens"))
+    fail(ErrorKind::input, "neither 'gpt2.vocab_size' nor 'tokenizer.ggml.tokens' is there");
+  return static_cast<int>(metadata.at("tokenizer.ggml.tokens").size());
+}
+
+/// The format has no keys for the activation or for other scales of the scores: its files hold
+/// models that have both as the published GPT-2 does.
+ModelConfig config_from_gguf(const Json& metadata) {
+  const ConfigKeys keys(metadata);
+  ModelConfig config = gpt_config(
+      keys, "gpt2", {"gpt2.block_count", "gpt2.attention.head_count", "gpt2.embedding_length"});
+  keys.require_unset_or("gpt2.attention.head_count_kv", config.n_heads);
+  keys.require_unset_or("gpt2.attention.key_length", config.head_size);
+  keys.require_unset_or("gpt2.attention.value_length", config.head_size);
+  config.d_mlp = keys.integer("gpt2.feed_forward_length");
+  config.vocab_size = vocab_size_of_gguf(keys, metadata);
+  config.max_positions = keys.integer("gpt2.context_length");
+  config.norm_eps = keys.number("gpt2.attention.layer_norm_epsilon");
+  config.activation = ActivationKind::gelu_tanh;
+  config.position = PositionKind::learned;
+  config.bos_token = keys.token_or_none("tokenizer.ggml.bos_token_id");
+  config.eos_token = keys.token_or_none("tokenizer.ggml.eos_token_id");
   return config;
 }
 
@@ -92,20 +111,65 @@ ModelTensors tensors_of_hf(const ModelConfig& config, const TensorSource& source
   return tensors;
 }
 
+ModelTensors tensors_of_gguf(const ModelConfig& config, const TensorSource& source) {
+  const int64_t width = config.d_model;
+  ModelTensors tensors;
+  tensors.embedding = {.name = "token_embd.weight"};
+  tensors.positions = {.name = "position_embd.weight"};
+  for (int layer = 0; layer < config.n_layers; ++layer) {
+    const std::string prefix = fmt::format("blk.{}.", layer);
+    const auto named = [&](const char* name) { return TensorRef{.name = prefix + name}; };
+    // Matrices are stored [out, in] here.
+    const auto third = [&](const char* name, int index) {
+      return TensorRef{.name = prefix + name, .rows = {index * width, (index + 1) * width}};
+    };
+    tensors.layers.push_back({
+        .attn_norm = named("attn_norm.weight"),
+        .attn_norm_bias = named("attn_norm.bias"),
+        .q = third("attn_qkv.weight", 0),
+        .k = third("attn_qkv.weight", 1),
+        .v = third("attn_qkv.weight", 2),
+        .q_bias = third("attn_qkv.bias", 0),
+        .k_bias = third("attn_qkv.bias", 1),
+        .v_bias = third("attn_qkv.bias", 2),
+        .o = named("attn_output.weight"),
+        .o_bias = named("attn_output.bias"),
+        .mlp_norm = named("ffn_norm.weight"),
+        .mlp_norm_bias = named("ffn_norm.bias"),
+        .up = named("ffn_up.weight"),
+        .down = named("ffn_down.weight"),
+        .up_bias = named("ffn_up.bias"),
+        .down_bias = named("ffn_down.bias"),
+    });
+  }
+  tensors.final_norm = {.name = "output_norm.weight"};
+  tensors.final_norm_bias = {.name = "output_norm.bias"};
+  if (source.find("output.weight") != nullptr) tensors.unembedding = {.name = "output.weight"};
+  return tensors;
+}
+
 /// Causal masks and their fill value, stored as buffers by older versions.
 bool is_ignored(std::string_view name) {
   return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
 }
 
 std::string_view transformers_path(std::string_view site) {
-  if (site == "resid_pre") return "transformer.h.{layer} (input)";
-  if (site == "resid_mid") return "transformer.h.{layer}.ln_2 (input)";
-  if (site == "resid_post") return "transformer.h.{layer} (output)";
-  if (site == "z") return "transformer.h.{layer}.attn.c_proj (input)";
-  if (site == "attn_out") return "transformer.h.{layer}.attn (output)";
-  if (site == "mlp_out") return "transformer.h.{layer}.mlp (output)";
-  if (site == "pattern") return "transformer.h.{layer}.attn (attention weights)";
-  return "";
+  static constexpr std::array<SitePath, 13> kPaths = {{
+      {"resid_pre", "transformer.h.{layer} (input)"},
+      {"q", "transformer.h.{layer}.attn.c_attn (output, first third)"},
+      {"k", "transformer.h.{layer}.attn.c_attn (output, second third)"},
+      {"v", "transformer.h.{layer}.attn.c_attn (output, last third)"},
+      {"pattern", "transformer.h.{layer}.attn (attention weights)"},
+      {"z", "transformer.h.{layer}.attn.c_proj (input)"},
+      {"attn_out", "transformer.h.{layer}.attn (output)"},
+      {"resid_mid", "transformer.h.{layer}.ln_2 (input)"},
+      {"mlp_in", "transformer.h.{layer}.ln_2 (input)"},
+      {"mlp_norm", "transformer.h.{layer}.mlp (input)"},
+      {"mlp_hidden", "transformer.h.{layer}.mlp.c_proj (input)"},
+      {"mlp_out", "transformer.h.{layer}.mlp (output)"},
+      {"resid_post", "transformer.h.{layer} (output)"},
+  }};
+  return find_site_path(kPaths, site);
 }
 
 }  // namespace
@@ -114,11 +178,11 @@ const Architecture kGpt2 = {
     .name = "gpt2",
     .summary = "GPT-2: learned positions, layer norm, GELU MLP, biases everywhere",
     .hf_model_type = "gpt2",
-    .gguf_name = "",
+    .gguf_name = "gpt2",
     .config_from_hf = config_from_hf,
-    .config_from_gguf = nullptr,
+    .config_from_gguf = config_from_gguf,
     .tensors_of_hf = tensors_of_hf,
-    .tensors_of_gguf = nullptr,
+    .tensors_of_gguf = tensors_of_gguf,
     .is_ignored = is_ignored,
     .transformers_path = transformers_path,
 };

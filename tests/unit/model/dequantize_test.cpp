@@ -116,6 +116,20 @@ TEST(Dequantize, Q8_0QuantsAreSigned) {
   for (size_t i = 5; i < 32; ++i) EXPECT_EQ(values[i], 0.0F);
 }
 
+TEST(Dequantize, ScalesThatAreNoNumbersGiveNoNumbers) {
+  // Q8_0 with an infinite scale and the quants -1, 0, 1: 0 times infinity is NaN.
+  std::string block = "007cff0001";
+  for (int i = 3; i < 32; ++i) block += "00";
+  const auto infinite = converted(StorageType::q8_0, from_hex(block), 32);
+  EXPECT_EQ(infinite[0], -std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(std::isnan(infinite[1]));
+  EXPECT_EQ(infinite[2], std::numeric_limits<float>::infinity());
+  block.replace(0, 4, "017e");
+  for (const float value : converted(StorageType::q8_0, from_hex(block), 32)) {
+    EXPECT_TRUE(std::isnan(value));
+  }
+}
+
 TEST(Dequantize, StorageBytesCountBlocks) {
   EXPECT_EQ(storage_bytes(StorageType::f32, 3), 12);
   EXPECT_EQ(storage_bytes(StorageType::f16, 3), 6);
@@ -124,16 +138,36 @@ TEST(Dequantize, StorageBytesCountBlocks) {
   EXPECT_EQ(storage_bytes(StorageType::q4_1, 64), 40);
   EXPECT_EQ(storage_bytes(StorageType::q8_0, 64), 68);
   EXPECT_EQ(storage_bytes(StorageType::q8_0, 0), 0);
+  EXPECT_EQ(storage_bytes(StorageType::q6_k, 512), 420);
   EXPECT_DEATH(storage_bytes(StorageType::q4_0, 33), "whole blocks");
+  EXPECT_DEATH(storage_bytes(StorageType::q4_k, 128), "whole blocks");
+}
+
+Json golden_of(StorageType type) {
+  std::ifstream file(MECHSWEEP_SOURCE_DIR "/tests/golden/dequant.json");
+  return Json::parse(file).at("types").at(std::string(storage_type_name(type)));
+}
+
+/// The same bits, but for NaN, which is any NaN.
+void expect_same_bits(const std::vector<float>& values, const std::vector<uint8_t>& expected,
+                      const std::string& blocks) {
+  ASSERT_EQ(values.size() * sizeof(float), expected.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    float reference = 0.0F;
+    std::memcpy(&reference, expected.data() + i * sizeof(float), sizeof reference);
+    const bool same = std::isnan(reference) ? std::isnan(values[i])
+                                            : std::bit_cast<uint32_t>(values[i]) ==
+                                                  std::bit_cast<uint32_t>(reference);
+    ASSERT_TRUE(same) << "value " << i << " is " << values[i] << ", not " << reference << ", of "
+                      << blocks;
+  }
 }
 
 /// Golden values that the gguf Python package computed.
 class DequantizeGolden : public ::testing::TestWithParam<StorageType> {};
 
 TEST_P(DequantizeGolden, BitsAreThoseOfTheReference) {
-  std::ifstream file(MECHSWEEP_SOURCE_DIR "/tests/golden/dequant.json");
-  ASSERT_TRUE(file.good());
-  const Json golden = Json::parse(file)["types"][std::string(storage_type_name(GetParam()))];
+  const Json golden = golden_of(GetParam());
   EXPECT_EQ(storage_block_size(GetParam()), golden["values_per_block"].get<int64_t>());
   EXPECT_EQ(storage_bytes(GetParam(), storage_block_size(GetParam())),
             golden["bytes_per_block"].get<int64_t>());
@@ -142,14 +176,33 @@ TEST_P(DequantizeGolden, BitsAreThoseOfTheReference) {
     const std::vector<uint8_t> expected = from_hex(one["values"]);
     const auto count = static_cast<int64_t>(expected.size() / sizeof(float));
     const std::vector<float> values = converted(GetParam(), from_hex(one["blocks"]), count);
-    EXPECT_EQ(std::memcmp(values.data(), expected.data(), expected.size()), 0)
-        << one["blocks"].get<std::string>();
+    expect_same_bits(values, expected, one["blocks"]);
   }
+}
+
+/// More blocks in a row than are converted at a time.
+TEST_P(DequantizeGolden, ManyBlocksAreConvertedLikeOne) {
+  const Json golden = golden_of(GetParam());
+  std::vector<uint8_t> bytes;
+  std::vector<uint8_t> expected;
+  for (int repeat = 0; repeat < 40; ++repeat) {
+    for (const Json& one : golden["cases"]) {
+      const std::vector<uint8_t> blocks = from_hex(one["blocks"]);
+      const std::vector<uint8_t> values = from_hex(one["values"]);
+      bytes.insert(bytes.end(), blocks.begin(), blocks.end());
+      expected.insert(expected.end(), values.begin(), values.end());
+    }
+  }
+  const auto count = static_cast<int64_t>(expected.size() / sizeof(float));
+  expect_same_bits(converted(GetParam(), bytes, count), expected, "all cases");
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, DequantizeGolden,
                          ::testing::Values(StorageType::f16, StorageType::bf16, StorageType::q4_0,
-                                           StorageType::q4_1, StorageType::q8_0),
+                                           StorageType::q4_1, StorageType::q5_0, StorageType::q5_1,
+                                           StorageType::q8_0, StorageType::q2_k, StorageType::q3_k,
+                                           StorageType::q4_k, StorageType::q5_k, StorageType::q6_k,
+                                           StorageType::iq4_nl),
                          [](const auto& tested) {
                            return std::string(storage_type_name(tested.param));
                          });

@@ -150,8 +150,11 @@ INSTANTIATE_TEST_SUITE_P(
               s.tensors[1].dimensions = {64, 1000000};
             },
             "truncated: tensor 'b.weight' needs 68000000 bytes"},
-        Lie{"UnsupportedType", [](GgufSpec& s) { s.tensors[1].type = 12; },
-            "tensor 'b.weight' is stored as Q4_K, and this build reads F32, F16, BF16, Q4_0"},
+        Lie{"UnsupportedType", [](GgufSpec& s) { s.tensors[1].type = kTypeIq4Xs; },
+            "tensor 'b.weight' is stored as IQ4_XS, and this build reads F32, F16, BF16, Q4_0, "
+            "Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K and IQ4_NL from GGUF"},
+        Lie{"NewerType", [](GgufSpec& s) { s.tensors[1].type = kTypeMxfp4; },
+            "tensor 'b.weight' is stored as MXFP4"},
         Lie{"UnknownType", [](GgufSpec& s) { s.tensors[1].type = 4242; },
             "tensor 'b.weight' is stored as number 4242"},
         Lie{"RowsOfHalfABlock",
@@ -159,6 +162,8 @@ INSTANTIATE_TEST_SUITE_P(
               s.tensors[1].dimensions = {16, 4};
             },
             "tensor 'b.weight' has rows of 16 values"},
+        Lie{"RowsOfAQuarterOfASuperBlock", [](GgufSpec& s) { s.tensors[1].type = kTypeQ4K; },
+            "tensor 'b.weight' has rows of 64 values, which is no multiple of the 256 of a Q4_K"},
         Lie{"OffsetOffTheAlignment", [](GgufSpec& s) { s.tensors[1].offset = 33; },
             "tensor 'b.weight' begins at 33, which is no multiple of the alignment 32"},
         Lie{"OffsetBeyondTheFile", [](GgufSpec& s) { s.tensors[1].offset = kHuge; },

@@ -25,7 +25,16 @@ enum Value : uint32_t {
   kI64,
   kF64
 };
-enum Type : uint32_t { kTypeF32 = 0, kTypeF16 = 1, kTypeQ4_0 = 2, kTypeQ8_0 = 8, kTypeBf16 = 30 };
+enum Type : uint32_t {
+  kTypeF32 = 0,
+  kTypeF16 = 1,
+  kTypeQ4_0 = 2,
+  kTypeQ8_0 = 8,
+  kTypeQ4K = 12,
+  kTypeIq4Xs = 23,
+  kTypeBf16 = 30,
+  kTypeMxfp4 = 39,
+};
 
 struct TensorSpec {
   std::string name;

@@ -104,26 +104,64 @@ TEST(SplitRegex, LiteralsAreNoPatterns) {
   EXPECT_EQ(texts("a.b.*", SplitRegex::from_literal(".*").find_all("a.b.*")), (Texts{".*"}));
 }
 
+/// Pieces as "text[begin,end)", the range being the bytes of the original.
+Texts pieces(const Pretokenizer& pretokenizer, const std::string& text, int32_t at_start = 1) {
+  const Pieces result = pretokenizer.split(text, at_start);
+  Texts shown;
+  for (const Span& span : result.spans) {
+    const Span source = result.text.source(span);
+    shown.push_back(
+        fmt::format("{}[{},{})", part_of(result.text.view(text), span), source.begin, source.end));
+  }
+  return shown;
+}
+
+Pretokenizer of_steps(std::vector<std::variant<SplitStep, SpaceStep, MetaspaceStep>> steps) {
+  return {std::move(steps)};
+}
+
 TEST(Pretokenizer, PrefixSpaceHasNoBytes) {
-  Pretokenizer pretokenizer;
-  pretokenizer.add_prefix_space = true;
-  pretokenizer.byte_level_split.push_back({SplitRegex::from_pattern(kGpt2Pattern)});
-  EXPECT_EQ(pretokenizer.split("ab c"), (std::vector<Piece>{{{0, 2}, true}, {{2, 4}, false}}));
-  EXPECT_EQ(pretokenizer.split(" ab"), (std::vector<Piece>{{{0, 3}, false}}));
-  EXPECT_EQ(pretokenizer.split("\nb"),
-            (std::vector<Piece>{{{0, 0}, true}, {{0, 1}, false}, {{1, 2}, false}}));
-  EXPECT_EQ(pretokenizer.split(""), std::vector<Piece>{});
+  const Pretokenizer spaced =
+      of_steps({SpaceStep{}, SplitStep{SplitRegex::from_pattern(kGpt2Pattern)}});
+  EXPECT_EQ(pieces(spaced, "ab c"), (Texts{" ab[0,2)", " c[2,4)"}));
+  EXPECT_EQ(pieces(spaced, " ab"), (Texts{" ab[0,3)"}));
+  EXPECT_EQ(pieces(spaced, "\nb"), (Texts{" [0,0)", "\n[0,1)", "b[1,2)"}));
+  EXPECT_EQ(pieces(spaced, ""), Texts{});
 }
 
 // Every step sees the pieces of the one before alone, so the prefix space comes to each of them.
 TEST(Pretokenizer, StepsChain) {
-  Pretokenizer pretokenizer;
-  pretokenizer.splits.push_back({SplitRegex::from_pattern(R"(\p{N})")});
-  pretokenizer.byte_level_split.push_back({SplitRegex::from_pattern(kGpt2Pattern)});
-  EXPECT_EQ(pretokenizer.split("a 12"),
-            (std::vector<Piece>{{{0, 1}}, {{1, 2}}, {{2, 3}}, {{3, 4}}}));
-  pretokenizer.add_prefix_space = true;
-  EXPECT_EQ(pretokenizer.split("1a"), (std::vector<Piece>{{{0, 1}, true}, {{1, 2}, true}}));
+  const SplitStep digits{SplitRegex::from_pattern(R"(\p{N})")};
+  const SplitStep words{SplitRegex::from_pattern(kGpt2Pattern)};
+  EXPECT_EQ(pieces(of_steps({digits, words}), "a 12"),
+            (Texts{"a[0,1)", " [1,2)", "1[2,3)", "2[3,4)"}));
+  EXPECT_EQ(pieces(of_steps({digits, SpaceStep{}, words}), "1a"), (Texts{" 1[0,1)", " a[1,2)"}));
+}
+
+// The examples of the reference's own documentation of Metaspace.
+TEST(Pretokenizer, Metaspace) {
+  MetaspaceStep step;
+  EXPECT_EQ(pieces(of_steps({step}), "Hey friend!"), (Texts{"▁Hey[0,3)", "▁friend![3,11)"}));
+  EXPECT_EQ(pieces(of_steps({step}), "Hey   friend!"),
+            (Texts{"▁Hey[0,3)", "▁[3,4)", "▁[4,5)", "▁friend![5,13)"}));
+  EXPECT_EQ(pieces(of_steps({step}), " a"), (Texts{"▁a[0,2)"})) << "nothing is put in";
+  EXPECT_EQ(pieces(of_steps({step}), "▁a"), (Texts{"▁a[0,4)"}));
+  step.split = false;
+  EXPECT_EQ(pieces(of_steps({step}), "a b c"), (Texts{"▁a▁b▁c[0,5)"}));
+  step.prepend = MetaspaceStep::Prepend::never;
+  EXPECT_EQ(pieces(of_steps({step}), "a b"), (Texts{"a▁b[0,3)"}));
+}
+
+TEST(Pretokenizer, MetaspaceFirstIsTheStartOfTheText) {
+  MetaspaceStep step;
+  step.prepend = MetaspaceStep::Prepend::first;
+  const SplitStep dash{SplitRegex::from_literal("-"), SplitBehavior::removed};
+  EXPECT_EQ(pieces(of_steps({dash, step}), "a-b"), (Texts{"▁a[0,1)", "b[2,3)"}));
+  EXPECT_EQ(pieces(of_steps({dash, step}), "a-b", 0), (Texts{"a[0,1)", "b[2,3)"}));
+  EXPECT_EQ(pieces(of_steps({dash, step}), "a-b-c", 3), (Texts{"▁a[0,1)", "▁b[2,3)", "c[4,5)"}))
+      << "where the first character became three";
+  step.prepend = MetaspaceStep::Prepend::always;
+  EXPECT_EQ(pieces(of_steps({dash, step}), "a-b", 0), (Texts{"▁a[0,1)", "▁b[2,3)"}));
 }
 
 }  // namespace

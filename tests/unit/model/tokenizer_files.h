@@ -33,9 +33,14 @@ inline std::vector<std::vector<int>> code_point_spans(const std::string& text,
     point_of_byte.push_back(point);
   }
   std::vector<std::vector<int>> spans;
+  point_of_byte.push_back(point + 1);
   for (const Span& span : encoding.bytes) {
-    spans.push_back({point_of_byte.at(static_cast<size_t>(span.begin)),
-                     point_of_byte.at(static_cast<size_t>(span.end) - 1) + 1});
+    const int begin = point_of_byte.at(static_cast<size_t>(span.begin));
+    if (span.begin == span.end) {
+      spans.push_back({begin, begin});
+      continue;
+    }
+    spans.push_back({begin, point_of_byte.at(static_cast<size_t>(span.end) - 1) + 1});
   }
   return spans;
 }

@@ -40,7 +40,7 @@ TEST_F(TokenizerSmolLm2, IdsAndOffsetsOfTheReference) {
     EXPECT_EQ(tokenizer->decode(encoding.ids), text);
     ++compared;
   }
-  EXPECT_GE(compared, 50);
+  EXPECT_GE(compared, 180);
 }
 
 // The reference drops such bytes without a word; a prompt that is not the one written is worse.
@@ -50,8 +50,8 @@ TEST_F(TokenizerSmolLm2, BytesWithoutATokenAreRefused) {
   for (const Json& item : golden.at("cases")) {
     if (!item.contains("decoded")) continue;
     const auto text = item.at("text").get<std::string>();
-    EXPECT_NE(input_error([&] { (void)tokenizer->encode(text); }).find("byte 0x04"),
-              std::string::npos);
+    const std::string message = input_error([&] { (void)tokenizer->encode(text); });
+    EXPECT_NE(message.find("no token for byte 0x"), std::string::npos) << message;
     ++refused;
   }
   EXPECT_GE(refused, 1);

@@ -43,14 +43,6 @@ TEST(CheckUtf8, NamesTheFirstInvalidByte) {
   EXPECT_NO_THROW(check_utf8("\u0000é日\U0010FFFF", "the text"));
 }
 
-TEST(ToNfc, KeepsTrackOfTheOriginal) {
-  EXPECT_TRUE(to_nfc("abé").begin.empty()) << "nothing changed";
-  const TracedText traced = to_nfc("xe\u0301y");  // bytes: x, e, two of the accent, y
-  EXPECT_EQ(traced.text, "x\u00E9y");
-  EXPECT_EQ(traced.begin, (std::vector<int32_t>{0, 1, 1, 4}));
-  EXPECT_EQ(traced.end, (std::vector<int32_t>{1, 4, 4, 5}));
-}
-
 TEST(ShowText, EscapesWhatATerminalCannotShow) {
   EXPECT_EQ(show_text("a\n\xFF"
                       "é"),
