@@ -46,7 +46,7 @@ void inspect_model(const std::string& path) {
     types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, type);
   print_line("tensors", types);
   print_line("tokenizer", checkpoint.tokenizer
-                              ? fmt::format("byte-level BPE, {} ids, {} special",
+                              ? fmt::format("{} ids, {} special",
                                             checkpoint.tokenizer->vocab_size(),
                                             checkpoint.tokenizer->special_tokens().size())
                               : "none: prompts must be given as ids");

@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "app/progress.h"
 #include "engine/forecast.h"
+#include "experiments/flops.h"
 #include "plan/plan.h"
 #include "store/results_file.h"
 #include "store/results_layout.h"
@@ -75,36 +76,53 @@ void print_runs(const Plan& plan) {
   }
 }
 
-/// The most that any unit has in flight, by the executor's own reckoning: the costliest unit of
-/// each stage stands for its stage.
-int64_t activation_bytes(const Plan& plan, int threads) {
+/// What the wavefront executor's own reckoning says of a plan.
+struct BudgetForecast {
+  int64_t peak_bytes = 0;  ///< the most that any unit has in flight
+  /// By model: unedited runs that the budget makes it compute again and again.
+  std::vector<double> repeated_flops;
+};
+
+/// The costliest unit of each stage stands for its stage.
+BudgetForecast forecast_budget(const Plan& plan, int threads) {
   std::map<std::pair<int, int>, const Unit*> costliest;
+  std::map<std::pair<int, int>, double> units;
   for (const Unit& unit : plan.units) {
     const Unit*& place = costliest[{unit.run, unit.stage}];
     if (place == nullptr || unit.flops > place->flops) place = &unit;
+    units[{unit.run, unit.stage}] += 1.0;
   }
+  BudgetForecast all{.repeated_flops = std::vector<double>(plan.models.size(), 0.0)};
+  // The naive executor fills its budget or 8,192 rows; only the wavefront reckons exactly.
+  if (plan.sweep.execution.executor != "wavefront") return all;
   const auto budget = static_cast<int64_t>(plan.sweep.execution.memory_gib * kGiB);
-  int64_t peak = 0;
   for (const auto& [key, unit] : costliest) {
     const PlannedRun& run = plan.runs[unit->run];
-    ForecastExecutor forecast(plan.models[run.model].checkpoint.config, threads, budget);
+    const ModelConfig& config = plan.models[run.model].checkpoint.config;
+    ForecastExecutor forecast(config, threads, budget);
     (void)run.run->execute(unit->stage, unit->prompts, unit->first, forecast);
-    peak = std::max(peak, forecast.peak_bytes());
+    all.peak_bytes = std::max(all.peak_bytes, forecast.peak_bytes());
+    for (const int64_t tokens : forecast.repeated_runs())
+      all.repeated_flops[run.model] += units[key] * forward_flops(config, tokens, 0);
   }
-  return peak;
+  return all;
 }
 
-void print_memory(const Plan& plan, int threads) {
+void print_memory(const Plan& plan, const BudgetForecast& forecast) {
   double weights = 0.0;
   for (const PlannedModel& model : plan.models) weights = std::max(weights, weight_bytes(model));
   const double budget = plan.sweep.execution.memory_gib * kGiB;
-  // The naive executor fills its budget or 8,192 rows; only the wavefront reckons exactly.
   const bool exact = plan.sweep.execution.executor == "wavefront";
-  const double activations = exact ? static_cast<double>(activation_bytes(plan, threads)) : budget;
+  const double activations = exact ? static_cast<double>(forecast.peak_bytes) : budget;
   std::printf("memory    %s a rank: weights %s, activations %s%s of a budget of %s, program %s\n",
               size_text(weights + activations + kProgramBytes).c_str(), size_text(weights).c_str(),
               exact ? "" : "at most ", size_text(activations).c_str(), size_text(budget).c_str(),
               size_text(kProgramBytes).c_str());
+  double repeated = 0.0;
+  for (const double flops : forecast.repeated_flops) repeated += flops;
+  if (repeated > 0.0)
+    std::printf("          this budget makes unedited runs be computed again: %.2f TFLOP more\n",
+                repeated / 1e12);
 }
 
 /// Tokens of the sweep's prompts, their mean.
@@ -121,7 +139,8 @@ int64_t typical_tokens(const Plan& plan) {
 
 /// Seconds of computing and loading on so many ranks, each with so many threads, all on machines
 /// like this one. Where they share this machine they are measured together.
-double calibrated_seconds(const Plan& plan, int ranks, int threads) {
+double calibrated_seconds(const Plan& plan, const BudgetForecast& forecast, int ranks,
+                          int threads) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   const int together = std::min(cores, ranks * threads);
   double seconds = 0.0;
@@ -129,7 +148,7 @@ double calibrated_seconds(const Plan& plan, int ranks, int threads) {
     const PlannedModel& model = plan.models[m];
     const Calibration speed = calibrate(model.checkpoint.config, plan.sweep.execution.kernels,
                                         model.entry->dtype, typical_tokens(plan), together);
-    double flops = 0.0;
+    double flops = forecast.repeated_flops[m];
     for (const Unit& unit : plan.units)
       if (plan.runs[unit.run].model == static_cast<int>(m)) flops += unit.flops;
     const double all_cores = speed.flops_per_second / together * ranks * threads;
@@ -159,12 +178,14 @@ int plan_command(const PlanOptions& options) {
   std::printf("work      %.2f TFLOP for the wavefront executor; executor %s, kernels %s\n",
               flops / 1e12, plan.sweep.execution.executor.c_str(),
               plan.sweep.execution.kernels.c_str());
-  print_memory(plan, threads);
+  const BudgetForecast forecast = forecast_budget(plan, threads);
+  print_memory(plan, forecast);
   std::printf("file      %s and metadata\n", size_text(file_bytes(layout)).c_str());
   const char* ending = ranks == 1 ? "" : "s";
   if (options.calibrate) {
     std::printf("time      about %s on %d rank%s like this machine's\n",
-                duration_text(calibrated_seconds(plan, ranks, threads)).c_str(), ranks, ending);
+                duration_text(calibrated_seconds(plan, forecast, ranks, threads)).c_str(), ranks,
+                ending);
   } else {
     std::printf(
         "time      about %s on %d rank%s at a nominal %.0f GFLOP/s a core (--calibrate "

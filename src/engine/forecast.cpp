@@ -35,6 +35,9 @@ std::vector<TaskResult> ForecastExecutor::run(std::span<const PromptTokens> prom
         next_chunk(prompts, tasks.subspan(begin), config_, threads_, memory_bytes_,
                    observer != nullptr, std::span(results).subspan(begin));
     peak_bytes_ = std::max(peak_bytes_, chunk.bytes);
+    const Task& first = tasks[begin];
+    if (begin > 0 && tasks[begin - 1].prompt == first.prompt)
+      repeated_runs_.push_back(std::ssize(prompts[first.prompt].side(first.intervention.base)));
     begin += chunk.tasks;
   }
   for (size_t i = 0; i < tasks.size(); ++i)

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/executor.h"
 
@@ -21,12 +22,16 @@ class ForecastExecutor final : public Executor {
 
   /// The largest number of bytes beside the weights in any pass so far.
   [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }
+  /// Tokens of the unedited runs that are computed once more because the budget did not hold all of
+  /// their prompt's tasks at once: one entry for each time.
+  [[nodiscard]] const std::vector<int64_t>& repeated_runs() const { return repeated_runs_; }
 
  private:
   const ModelConfig& config_;
   int threads_;
   int64_t memory_bytes_;
   int64_t peak_bytes_ = 0;
+  std::vector<int64_t> repeated_runs_;
 };
 
 /// How fast this machine runs a model's layers.
