@@ -161,7 +161,7 @@ TEST(AbNoiseA, RefusesBadParameters) {
   EXPECT_THAT(entry({{"noise_pool", "leters"}, {"letter_form", "'a"}, {"nois", "3"}}).problems(),
               ElementsAre("prompts[0].noise_pool: unknown value 'leters'; did you mean 'letters'? "
                           "(known: letters, vocabulary)",
-                          "prompts[0].letter_form: unknown value the quoted text 'a'; did you mean "
+                          "prompts[0].letter_form: unknown value 'a'; did you mean "
                           "'A'? (known: A, ' A')",
                           "prompts[0]: the key 'prefix' is missing",
                           "prompts[0].nois: unknown key; did you mean 'noise'? (known: id, kind, "
