@@ -45,11 +45,11 @@ void inspect_model(const std::string& path) {
   for (const auto& [type, count] : by_type)
     types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, type);
   print_line("tensors", types);
-  print_line("tokenizer", checkpoint.tokenizer
-                              ? fmt::format("{} ids, {} special",
-                                            checkpoint.tokenizer->vocab_size(),
-                                            checkpoint.tokenizer->special_tokens().size())
-                              : "none: prompts must be given as ids");
+  print_line("tokenizer",
+             checkpoint.tokenizer
+                 ? fmt::format("{} ids, {} special", checkpoint.tokenizer->vocab_size(),
+                               checkpoint.tokenizer->special_tokens().size())
+                 : "none: prompts must be given as ids");
   for (const std::string& file : checkpoint.files)
     print_line("file", fmt::format("{} ({:.1f} MB)", file,
                                    static_cast<double>(std::filesystem::file_size(file)) / 1e6));
