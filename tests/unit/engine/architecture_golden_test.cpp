@@ -24,9 +24,9 @@ constexpr double kPatternPromise = 1e-5;
 /// Site values are not promised anything; they may be off by a few times the rounding that
 /// transformers itself shows between fp32 and fp64 at one place (1e-6 is that of numbers near 1).
 constexpr double kRoundingRoom = 4.0;
-/// The spread between bfloat16 and fp64 that the reference shows is the largest of seven targets, by
-/// one way of rounding. Ours rounds elsewhere: another draw of the same size, whose largest may well
-/// be twice that.
+/// The spread between bfloat16 and fp64 that the reference shows is the largest of seven targets,
+/// by one way of rounding. Ours rounds elsewhere: another draw of the same size, whose largest may
+/// well be twice that.
 constexpr double kBfloat16Room = 2.0;
 
 std::vector<std::string> checkpoint_names() {
