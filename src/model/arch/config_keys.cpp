@@ -67,6 +67,13 @@ int ConfigKeys::token_or_none(const std::string& key) const {
   return integer(key);
 }
 
+int ConfigKeys::gguf_vocab_size(const std::string& key) const {
+  constexpr const char* kTokens = "tokenizer.ggml.tokens";
+  if (has(key)) return integer(key);
+  if (!has(kTokens)) fail(ErrorKind::input, "neither '{}' nor '{}' is there", key, kTokens);
+  return static_cast<int>(at(kTokens).size());
+}
+
 void ConfigKeys::require_unset_or(const std::string& key, const Json& value) const {
   if (has(key) && at(key) != value)
     fail(ErrorKind::input, "'{}' is {}, which this version cannot compute (it can: {})", key,

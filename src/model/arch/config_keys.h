@@ -23,6 +23,8 @@ class ConfigKeys {
   [[nodiscard]] std::string text_or(const std::string& key, const std::string& fallback) const;
   /// A token id, the first one where the key holds a list; -1 where it is absent.
   [[nodiscard]] int token_or_none(const std::string& key) const;
+  /// Of GGUF metadata: `key`, or else the length of its list of tokens.
+  [[nodiscard]] int gguf_vocab_size(const std::string& key) const;
   /// Throws unless the key is absent or equals `value`: the feature behind it is not implemented.
   void require_unset_or(const std::string& key, const Json& value) const;
 

@@ -35,18 +35,9 @@ void set_periodic_windows(const std::string& key, int period, int window, ModelC
 
 /// A window in the layers that 'layer_types' says so of.
 void set_listed_windows(const Json& types, int window, ModelConfig& config) {
-  if (!types.is_array() || static_cast<int64_t>(types.size()) != config.n_layers)
-    fail(ErrorKind::input, "'layer_types' is not a list of {} types, one for each layer",
-         config.n_layers);
+  const std::vector<bool> sliding = sliding_layers(types, config.n_layers);
   config.check();
-  for (const Json& type : types) {
-    if (type != "sliding_attention" && type != "full_attention")
-      fail(ErrorKind::input,
-           "'layer_types' has {}, which this version cannot compute (it can: sliding_attention, "
-           "full_attention)",
-           type.dump());
-    config.layer_kinds.push_back({.window = type == "sliding_attention" ? window : 0});
-  }
+  for (const bool slides : sliding) config.layer_kinds.push_back({.window = slides ? window : 0});
 }
 
 std::string gguf_key(const GemmaGeneration& generation, const char* name) {
@@ -120,15 +111,6 @@ void set_windows_from_gguf(const GemmaGeneration& generation, const ConfigKeys& 
   set_periodic_windows(pattern, keys.integer_or(pattern, generation.window_period), window, config);
 }
 
-int vocab_size_from_gguf(const GemmaGeneration& generation, const Json& metadata) {
-  const ConfigKeys keys(metadata);
-  const std::string key = gguf_key(generation, "vocab_size");
-  if (keys.has(key)) return keys.integer(key);
-  if (!keys.has("tokenizer.ggml.tokens"))
-    fail(ErrorKind::input, "neither '{}' nor 'tokenizer.ggml.tokens' is there", key);
-  return static_cast<int>(metadata.at("tokenizer.ggml.tokens").size());
-}
-
 /// Hugging Face folders store norms as their difference from 1.
 TensorRef shifted_norm(int layer, const char* name) {
   TensorRef ref = llama_hf_tensor(layer, name);
@@ -191,7 +173,7 @@ ModelConfig gemma_config_from_gguf(const GemmaGeneration& generation, const Json
   config.d_model = keys.integer(key("embedding_length"));
   config.head_size = keys.integer(key("attention.key_length"));
   config.d_mlp = keys.integer(key("feed_forward_length"));
-  config.vocab_size = vocab_size_from_gguf(generation, metadata);
+  config.vocab_size = keys.gguf_vocab_size(key("vocab_size"));
   config.max_positions = keys.integer(key("context_length"));
   config.norm_eps = keys.number(key("attention.layer_norm_rms_epsilon"));
   config.activation = ActivationKind::gelu_tanh;
@@ -247,10 +229,8 @@ ModelTensors gemma_tensors_of_gguf(const ModelConfig& config, const TensorSource
     LayerTensors& one = tensors.layers[layer];
     one.attn_post_norm = llama_gguf_tensor(layer, "post_attention_norm.weight");
     one.mlp_post_norm = llama_gguf_tensor(layer, "post_ffw_norm.weight");
-    if (config.qk_norm == QkNormKind::none) continue;
-    one.q_norm = llama_gguf_tensor(layer, "attn_q_norm.weight");
-    one.k_norm = llama_gguf_tensor(layer, "attn_k_norm.weight");
   }
+  if (config.qk_norm != QkNormKind::none) add_gguf_qk_norms(tensors);
   return tensors;
 }
 

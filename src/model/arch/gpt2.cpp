@@ -40,13 +40,6 @@ ModelConfig config_from_hf(const Json& json) {
   return config;
 }
 
-int vocab_size_of_gguf(const ConfigKeys& keys, const Json& metadata) {
-  if (keys.has("gpt2.vocab_size")) return keys.integer("gpt2.vocab_size");
-  if (!keys.has("tokenizer.ggml.tokens"))
-    fail(ErrorKind::input, "neither 'gpt2.vocab_size' nor 'tokenizer.ggml.tokens' is there");
-  return static_cast<int>(metadata.at("tokenizer.ggml.tokens").size());
-}
-
 /// The format has no keys for the activation or for other scales of the scores: its files hold
 /// models that have both as the published GPT-2 does.
 ModelConfig config_from_gguf(const Json& metadata) {
@@ -57,7 +50,7 @@ ModelConfig config_from_gguf(const Json& metadata) {
   keys.require_unset_or("gpt2.attention.key_length", config.head_size);
   keys.require_unset_or("gpt2.attention.value_length", config.head_size);
   config.d_mlp = keys.integer("gpt2.feed_forward_length");
-  config.vocab_size = vocab_size_of_gguf(keys, metadata);
+  config.vocab_size = keys.gguf_vocab_size("gpt2.vocab_size");
   config.max_positions = keys.integer("gpt2.context_length");
   config.norm_eps = keys.number("gpt2.attention.layer_norm_epsilon");
   config.activation = ActivationKind::gelu_tanh;

@@ -44,10 +44,4 @@ ActivationKind gpt_activation(const ConfigKeys& keys, const char* key, const cha
        key, name);
 }
 
-std::string_view find_site_path(std::span<const SitePath> table, std::string_view site) {
-  for (const SitePath& one : table)
-    if (one.site == site) return one.path;
-  return "";
-}
-
 }  // namespace mechsweep

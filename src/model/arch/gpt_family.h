@@ -1,10 +1,7 @@
 #pragma once
 
-#include <span>
-#include <string>
-#include <string_view>
-
 #include "model/arch/config_keys.h"
+#include "model/arch/site_paths.h"
 #include "model/model_config.h"
 
 namespace mechsweep {
@@ -31,14 +28,5 @@ int gpt_mlp_width(const ConfigKeys& keys, const char* key, const ModelConfig& co
 /// The activation that `key` names in transformers' words; `fallback` where it is absent. Throws
 /// Error{input} on one that is not implemented for MLPs without gates.
 ActivationKind gpt_activation(const ConfigKeys& keys, const char* key, const char* fallback);
-
-/// A site and its module in transformers.
-struct SitePath {
-  std::string_view site;
-  std::string_view path;
-};
-
-/// The path of a site in a family's table; empty where the family has no such module.
-std::string_view find_site_path(std::span<const SitePath> table, std::string_view site);
 
 }  // namespace mechsweep

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "model/arch/config_keys.h"
 #include "model/arch/rope_keys.h"
+#include "model/arch/site_paths.h"
 
 namespace mechsweep {
 
@@ -52,14 +53,6 @@ RopeConfig rope_from_gguf(const ConfigKeys& keys, const std::string& prefix, int
   return rope;
 }
 
-int vocab_size_from_gguf(const Json& metadata, const std::string& key) {
-  const ConfigKeys keys(metadata);
-  if (keys.has(key)) return keys.integer(key);
-  if (!keys.has("tokenizer.ggml.tokens"))
-    fail(ErrorKind::input, "neither '{}' nor 'tokenizer.ggml.tokens' is there", key);
-  return static_cast<int>(metadata.at("tokenizer.ggml.tokens").size());
-}
-
 /// Keys of related models that would change the numbers.
 void refuse_foreign_gguf_keys(const ConfigKeys& keys, const std::string& prefix,
                               const ModelConfig& config) {
@@ -78,16 +71,6 @@ void refuse_foreign_gguf_keys(const ConfigKeys& keys, const std::string& prefix,
 
 TensorRef optional_tensor(const TensorSource& source, const TensorRef& ref) {
   return source.find(ref.name) != nullptr ? ref : TensorRef{};
-}
-
-/// Whether the layer of this type has a window.
-bool is_sliding(const Json& type) {
-  if (type == "sliding_attention") return true;
-  if (type == "full_attention") return false;
-  fail(ErrorKind::input,
-       "'layer_types' has {}, which this version cannot compute (it can: sliding_attention, "
-       "full_attention)",
-       type.dump());
 }
 
 }  // namespace
@@ -136,6 +119,21 @@ void set_llama_window(ModelConfig& config, int window) {
   if (window > 0) config.layer_kinds.assign(config.n_layers, {.window = window});
 }
 
+std::vector<bool> sliding_layers(const Json& types, int n_layers) {
+  if (!types.is_array() || static_cast<int64_t>(types.size()) != n_layers)
+    fail(ErrorKind::input, "'layer_types' is not a list of {} types, one for each layer", n_layers);
+  std::vector<bool> sliding;
+  for (const Json& type : types) {
+    sliding.push_back(type == "sliding_attention");
+    if (!sliding.back() && type != "full_attention")
+      fail(ErrorKind::input,
+           "'layer_types' has {}, which this version cannot compute (it can: sliding_attention, "
+           "full_attention)",
+           type.dump());
+  }
+  return sliding;
+}
+
 void set_qwen_windows(const Json& json, ModelConfig& config) {
   const ConfigKeys keys(json);
   config.check();
@@ -148,11 +146,8 @@ void set_qwen_windows(const Json& json, ModelConfig& config) {
     if (sliding) kinds[layer].window = window;
   };
   if (keys.has("layer_types")) {
-    const Json& types = json.at("layer_types");
-    if (!types.is_array() || static_cast<int64_t>(types.size()) != config.n_layers)
-      fail(ErrorKind::input, "'layer_types' is not a list of {} types, one for each layer",
-           config.n_layers);
-    for (int layer = 0; layer < config.n_layers; ++layer) set(layer, is_sliding(types.at(layer)));
+    const std::vector<bool> sliding = sliding_layers(json.at("layer_types"), config.n_layers);
+    for (int layer = 0; layer < config.n_layers; ++layer) set(layer, sliding[layer]);
     if (any && window == 0)
       fail(ErrorKind::input,
            "'layer_types' has sliding_attention, but 'use_sliding_window' and 'sliding_window' "
@@ -229,12 +224,21 @@ ModelConfig llama_config_from_gguf(const Json& metadata, const char* name) {
   refuse_foreign_gguf_keys(keys, prefix, config);
   config.bos_token = keys.token_or_none("tokenizer.ggml.bos_token_id");
   config.eos_token = keys.token_or_none("tokenizer.ggml.eos_token_id");
-  config.vocab_size = vocab_size_from_gguf(metadata, prefix + "vocab_size");
+  config.vocab_size = keys.gguf_vocab_size(prefix + "vocab_size");
   return config;
 }
 
 TensorRef llama_gguf_tensor(int layer, const char* name) {
   return {.name = fmt::format("blk.{}.{}", layer, name)};
+}
+
+void add_gguf_qk_norms(ModelTensors& tensors) {
+  int layer = 0;
+  for (LayerTensors& one : tensors.layers) {
+    one.q_norm = llama_gguf_tensor(layer, "attn_q_norm.weight");
+    one.k_norm = llama_gguf_tensor(layer, "attn_k_norm.weight");
+    ++layer;
+  }
 }
 
 ModelTensors llama_tensors_of_gguf(const ModelConfig& config, const TensorSource& source) {
@@ -272,8 +276,7 @@ bool llama_is_ignored(std::string_view tensor_name) {
 }
 
 std::string_view llama_transformers_path(std::string_view site) {
-  using Entry = std::pair<std::string_view, std::string_view>;
-  static constexpr std::array<Entry, 13> kPaths = {{
+  static constexpr std::array<SitePath, 13> kPaths = {{
       {"resid_pre", "model.layers.{layer} (input)"},
       {"q", "model.layers.{layer}.self_attn.q_proj (output)"},
       {"k", "model.layers.{layer}.self_attn.k_proj (output)"},
@@ -288,9 +291,7 @@ std::string_view llama_transformers_path(std::string_view site) {
       {"mlp_out", "model.layers.{layer}.mlp (output)"},
       {"resid_post", "model.layers.{layer} (output)"},
   }};
-  for (const auto& [name, path] : kPaths)
-    if (name == site) return path;
-  return "";
+  return find_site_path(kPaths, site);
 }
 
 }  // namespace mechsweep

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/json.h"
 #include "model/arch/architecture.h"
@@ -33,6 +34,9 @@ int llama_window_from_hf(const Json& json, int missing);
 /// Gives every layer the same window. For configs that are complete otherwise: checks them, so that
 /// no list is made for an absurd number of layers.
 void set_llama_window(ModelConfig& config, int window);
+/// By layer, whether `layer_types` gives it a window. Throws Error{input} when it is no list of as
+/// many known types as there are layers.
+std::vector<bool> sliding_layers(const Json& types, int n_layers);
 /// The windows of single layers in Qwen: none unless `use_sliding_window`; then those of
 /// `layer_types`, or all from layer `max_window_layers` on. Checks the config as above.
 void set_qwen_windows(const Json& json, ModelConfig& config);
@@ -51,6 +55,9 @@ ModelConfig llama_config_from_gguf(const Json& metadata, const char* name);
 TensorRef llama_gguf_tensor(int layer, const char* name);
 /// Rows as Hugging Face has them. Biases are taken where the file has them.
 ModelTensors llama_tensors_of_gguf(const ModelConfig& config, const TensorSource& source);
+
+/// The norms of queries and keys, `attn_q_norm` and `attn_k_norm`.
+void add_gguf_qk_norms(ModelTensors& tensors);
 
 /// Rotary tables that older checkpoints carry. GGUF's rope_freqs are factors of the frequencies:
 /// those change the numbers and are not ignored.

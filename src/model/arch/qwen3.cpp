@@ -30,10 +30,7 @@ ModelConfig config_from_gguf(const Json& metadata) {
 
 ModelTensors tensors_of_gguf(const ModelConfig& config, const TensorSource& source) {
   ModelTensors tensors = llama_tensors_of_gguf(config, source);
-  for (int layer = 0; layer < config.n_layers; ++layer) {
-    tensors.layers[layer].q_norm = llama_gguf_tensor(layer, "attn_q_norm.weight");
-    tensors.layers[layer].k_norm = llama_gguf_tensor(layer, "attn_k_norm.weight");
-  }
+  add_gguf_qk_norms(tensors);
   return tensors;
 }
 

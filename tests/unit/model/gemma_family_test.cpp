@@ -1,16 +1,14 @@
 #include "model/arch/gemma_family.h"
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <set>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "architecture_files.h"
 #include "checkpoint_files.h"
 #include "core/json.h"
 
@@ -23,24 +21,6 @@ namespace {
 using namespace test_files;
 using ::testing::ElementsAre;
 
-const Architecture& architecture(const std::string& name) {
-  for (const Architecture& one : architecture_table())
-    if (one.name == name) return one;
-  throw std::runtime_error("no architecture " + name);
-}
-
-std::string golden(const std::string& name) {
-  return std::string(MECHSWEEP_SOURCE_DIR) + "/tests/golden/checkpoints/" + name;
-}
-
-/// A golden's config with keys changed; a null in `patch` removes one.
-Json patched(const std::string& name, const Json& patch = Json::object()) {
-  std::ifstream file(golden(name) + "/config.json");
-  Json json = Json::parse(file);
-  json.merge_patch(patch);
-  return json;
-}
-
 /// The same with one key set, to null if need be.
 Json with(const std::string& name, const char* key, const Json& value) {
   Json json = patched(name);
@@ -51,13 +31,6 @@ Json with(const std::string& name, const char* key, const Json& value) {
 ModelConfig read(const Json& json) {
   const bool older = json.at("model_type") == "gemma2";
   return architecture(older ? "gemma2" : "gemma3").config_from_hf(json);
-}
-
-std::vector<int> windows(const ModelConfig& config) {
-  std::vector<int> all;
-  for (int layer = 0; layer < config.n_layers; ++layer)
-    all.push_back(config.layer_kind(layer).window);
-  return all;
 }
 
 std::vector<bool> local_layers(const ModelConfig& config) {

@@ -1,7 +1,6 @@
 #include "model/arch/llama_family.h"
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 #include <string>
 #include <vector>
@@ -9,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "architecture_files.h"
 #include "checkpoint_files.h"
 #include "core/json.h"
 
@@ -22,33 +22,8 @@ using namespace test_files;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-const Architecture& architecture(const std::string& name) {
-  for (const Architecture& one : architecture_table())
-    if (one.name == name) return one;
-  throw std::runtime_error("no architecture " + name);
-}
-
-std::string golden(const std::string& name) {
-  return std::string(MECHSWEEP_SOURCE_DIR) + "/tests/golden/checkpoints/" + name;
-}
-
-/// A golden's config with keys changed; a null in `patch` removes one.
-Json patched(const std::string& name, const Json& patch = Json::object()) {
-  std::ifstream file(golden(name) + "/config.json");
-  Json json = Json::parse(file);
-  json.merge_patch(patch);
-  return json;
-}
-
 ModelConfig read(const Json& json) {
   return architecture(json.at("model_type")).config_from_hf(json);
-}
-
-std::vector<int> windows(const ModelConfig& config) {
-  std::vector<int> all;
-  for (int layer = 0; layer < config.n_layers; ++layer)
-    all.push_back(config.layer_kind(layer).window);
-  return all;
 }
 
 TEST(LlamaFamily, MistralHasAWindowUnlessItIsNull) {
