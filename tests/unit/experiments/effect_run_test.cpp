@@ -218,6 +218,21 @@ TEST_F(EffectRunTest, PromptsThatDoNotFitAreNamed) {
             "input: prompt 'a' has `corrupt_targets`, which are not supported yet");
 }
 
+TEST_F(EffectRunTest, ASiteThatTheModelLacksIsRefused) {
+  model_.architecture = "gptj";
+  model_.parallel_residual = true;
+  const Json patch = {{"direction", "corrupt_to_clean"}, {"positions", "all"}};
+  const auto attempt = [&](const char* site) {
+    Json json = patch;
+    json["site"] = site;
+    return failure([&] { bind_run("activation_patching", json); });
+  };
+  EXPECT_EQ(attempt("resid_mid"),
+            "usage: site 'resid_mid' does not exist in architecture 'gptj': attention and MLP of a "
+            "layer read the same residual stream there; use resid_pre or resid_post");
+  EXPECT_EQ(attempt("resid_pre"), "nothing was thrown");
+}
+
 TEST_F(EffectRunTest, CostIsWhatAnInterventionAdds) {
   // Per row by hand: 256 for projections, 128 for the output projection, 768 for the MLP, 1600 for
   // the unembedding; 32 for every (query, key). Prompt b has 3 tokens and is read at 0 and 2. A

@@ -110,6 +110,14 @@ TEST_F(InterventionsTest, EveryOperationReachesTheExecutor) {
   EXPECT_FALSE(run->attributes().contains("donor"));
 }
 
+TEST_F(InterventionsTest, ASiteThatTheModelLacksIsAProblemOfItsLine) {
+  model_.architecture = "gptj";
+  model_.parallel_residual = true;
+  EXPECT_THAT(
+      problem({{{"site", "resid_mid"}, {"layer", 0}, {"positions", {0}}, {"operation", "zero"}}}),
+      testing::HasSubstr("edits[0].site: 'resid_mid' does not exist in architecture 'gptj'"));
+}
+
 TEST_F(InterventionsTest, DonorsMayBeOtherPrompts) {
   prompts_ = template_prompts();
   prompts_.prompts.resize(2);
