@@ -10,6 +10,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "core/thread_pool.h"
 #include "model/kernel_set.h"
@@ -32,7 +33,8 @@ constexpr Shape kShapes[] = {{64, 576},   {192, 576},  {576, 576}, {576, 960},
                              {576, 3072}, {576, 4032}, {1536, 576}};
 constexpr int64_t kFewRows[] = {1, 8, 32};
 constexpr KernelSet kKernelSets[] = {KernelSet::native, KernelSet::onednn, KernelSet::aten};
-constexpr ComputeType kTypes[] = {ComputeType::float32, ComputeType::bfloat16};
+constexpr ComputeType kTypes[] = {ComputeType::float32, ComputeType::bfloat16,
+                                  ComputeType::float16};
 
 /// A model's layers take turns, so a layer's weights have left the caches near the core when it is
 /// needed again. Copies of a weight that together fill this much stand for the other layers.
@@ -113,8 +115,19 @@ void multiply(benchmark::State& state, Shape shape, int64_t row_count, KernelSet
       benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
 }
 
+/// Whether this processor can: the libraries do not take every type everywhere.
+bool multiplies(KernelSet kernels, ComputeType type) {
+  try {
+    mechsweep::require_kernels(kernels, type);
+  } catch (const mechsweep::Error&) {
+    return false;
+  }
+  return true;
+}
+
 /// Named KERNELS/TYPE/ROWS/K/N.
 void add(const Shape& shape, int64_t rows, KernelSet kernels, ComputeType type) {
+  if (!multiplies(kernels, type)) return;
   std::string name(mechsweep::kernel_set_name(kernels));
   name += "/" + std::string(mechsweep::compute_type_name(type));
   for (const int64_t number : {rows, shape.in_features, shape.out_features})

@@ -1,4 +1,4 @@
-"""GFLOP/s of the matrix products themselves: native, onednn and aten, float32 and bfloat16.
+"""GFLOP/s of the matrix products themselves: native, onednn and aten, in every dtype.
 
     python3 benchmarks/kernels.py
 
@@ -31,6 +31,7 @@ from common import (
 
 PANEL_ROWS = 128
 LIBRARIES = ("onednn", "aten")
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def parse_arguments():
@@ -97,6 +98,9 @@ def summary(rounds):
 
 
 def cell(values):
+    """A library that has no products of a type on this processor leaves a gap."""
+    if values is None:
+        return "-"
     return f"{values['median']:.0f} ({values['min']:.0f} to {values['max']:.0f})"
 
 
@@ -115,8 +119,9 @@ def tables(described, dtype):
     ]
     for k, n in shapes:
         rest = f"{dtype}/{PANEL_ROWS}/{k}/{n}"
-        row = [cell(rates[f"{kernels}/{rest}"]) for kernels in ("native", *LIBRARIES)]
-        row += [f"{ratios[f'{kernels}/{rest}']['median']:.2f}" for kernels in LIBRARIES]
+        row = [cell(rates.get(f"{kernels}/{rest}")) for kernels in ("native", *LIBRARIES)]
+        found = [ratios.get(f"{kernels}/{rest}") for kernels in LIBRARIES]
+        row += [f"{one['median']:.2f}" if one else "-" for one in found]
         lines.append(f"| {k} | {n} | {' | '.join(row)} |")
     heads = [f"{rows} row{'s'[: rows - 1]}" for rows in few]
     lines += [
@@ -146,7 +151,7 @@ def report(record):
         f"- One thread; {setting['rounds']} rounds of {setting['repetitions']} repetitions of at "
         f"least {setting['seconds']:g} s, in an order of chance",
     ]
-    for dtype in ("float32", "bfloat16"):
+    for dtype in DTYPES:
         lines += tables(record["summary"], dtype)
     return lines
 

@@ -268,9 +268,10 @@ class SiteModel:
         return [site for site in SITES if site in self.places[0]]
 
     @torch.no_grad()
-    def run(self, tokens, zeros=(), read=()):
+    def run(self, tokens, zeros=(), read=(), at=None):
         """Gives logits [position, token] and {(layer, site): activation} of what `read` lists;
-        `zeros` lists (layer, site, head or None, positions) to set to zero."""
+        `zeros` lists (layer, site, head or None, positions) to set to zero. `at` lists the
+        positions whose logits are wanted, by default all."""
         found, handles = {}, []
         for layer, site, head, positions in zeros:
 
@@ -296,7 +297,8 @@ class SiteModel:
         try:
             with double_precision() if self.dtype == "float64" else nullcontext():
                 rebuild_constants(self.model)
-                output = self.model(torch.tensor([tokens]), use_cache=False)
+                kept = {} if at is None else {"logits_to_keep": torch.tensor(at)}
+                output = self.model(torch.tensor([tokens]), use_cache=False, **kept)
         finally:
             for handle in handles:
                 handle.remove()

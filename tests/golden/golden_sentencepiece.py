@@ -2,8 +2,7 @@
 
 BPE comes with byte fallback and the three ways in which published files treat spaces; Unigram with
 the normalisers of T5, ALBERT and of byte fallback. One more golden comes from SentencePiece itself:
-BPE that merges by scores, which is how GGUF files store it (needs `pip install sentencepiece
-protobuf` beside the environment of references.txt).
+BPE that merges by scores, which is how GGUF files store it.
 """
 
 import base64
