@@ -65,13 +65,4 @@ parallel_jobs() {
   echo $((jobs > 0 ? jobs : 1))
 }
 
-prepare_ccache() {
-  # Lets another checkout of the same sources, and files behind a precompiled header, hit the cache.
-  export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$ROOT}
-  export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
-  if [[ -z ${CCACHE_DIR:-}${XDG_CACHE_HOME:-} && ! -w ${HOME:-/nonexistent} ]]; then
-    export CCACHE_DISABLE=1 # nowhere to keep a cache; ccache would fail the build
-  fi
-}
-
 main "$@"

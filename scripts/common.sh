@@ -54,6 +54,15 @@ find_libtorch() {
   fail 4 "LibTorch was not found in $DEPS/libtorch; run scripts/install_deps.sh, or set LIBTORCH_DIR."
 }
 
+prepare_ccache() {
+  # Lets another checkout of the same sources, and files behind a precompiled header, hit the cache.
+  export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$ROOT}
+  export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
+  if [[ -z ${CCACHE_DIR:-}${XDG_CACHE_HOME:-} && ! -w ${HOME:-/nonexistent} ]]; then
+    export CCACHE_DISABLE=1 # nowhere to keep a cache; ccache would fail the build
+  fi
+}
+
 # Open MPI refuses root unless told twice, and refuses more ranks than cores; both are usual in
 # containers, where the scripts are often run.
 prepare_mpi() {

@@ -20,8 +20,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 packages=(libopenmpi-dev openmpi-bin libhdf5-openmpi-dev hdf5-tools libyaml-cpp-dev libspdlog-dev
   libfmt-dev libgtest-dev libgmock-dev libcli11-dev nlohmann-json3-dev libpcre2-dev libicu-dev
   libssl-dev pkg-config g++ cmake ninja-build ccache git unzip python3 python3-venv)
-# clang-tidy 14, Debian 12's default, knows no std::source_location.
-test_packages=(clang-format clang-tidy-16 slurm-wlm munge iproute2)
+# The 14 of clang and clang-tidy, Debian 12's default, knows no std::source_location.
+test_packages=(clang-format clang-tidy-16 clang-16 libclang-rt-16-dev slurm-wlm munge iproute2)
 benchmark_packages=(libbenchmark-dev linux-perf)
 
 main() {

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Usage: scripts/test.sh [--fast]
+# Usage: scripts/test.sh [--fast | --no-gemma]
 #
-# From nothing to tested: installs what is needed, builds with the tests, fetches the default model,
-# and runs every check and test (docs/testing.md). A failed check does not stop the later ones; a
-# failed build does. Ends with the time of each step and the list of those that failed.
+# From nothing to tested: installs what is needed, builds with the tests, fetches the default model
+# and Gemma 3 270M, and runs every check and test (docs/testing.md). A failed check does not stop the
+# later ones; a failed build does. Ends with the time of each step and the list of those that failed.
 #
-#   --fast   only the checks and the unit tests, for use while editing
-#   --help   this text
+#   --fast       only the checks and the unit tests, for use while editing
+#   --no-gemma   does not fetch Gemma 3 270M (253 MB, under the Gemma terms of use, see
+#                scripts/fetch_model.sh --help); where it is not there, the tests that need it are
+#                skipped by name
+#   --help       this text
 #
 # Needs no terminal, no home folder and no root; tests that want more are skipped and say so.
 # Exit status: 0 all passed, 1 some failed, 2 usage, 4 something is missing.
@@ -18,10 +21,11 @@ failed=()
 skipped=()
 
 main() {
-  local fast=false
+  local fast=false gemma=true
   case ${1:-} in
     '') ;;
     --fast) fast=true ;;
+    --no-gemma) gemma=false ;;
     -h | --help) print_help && exit 0 ;;
     *) fail 2 "unknown argument '$1'; see --help." ;;
   esac
@@ -43,6 +47,9 @@ main() {
   essential build scripts/build.sh --tests
   if ! $fast; then
     essential model scripts/fetch_model.sh smollm2-135m
+    if $gemma; then
+      check "Gemma 3 270M" optional_model gemma3-270m
+    fi
   fi
   check "unit tests" run_ctest --no-tests=error --label-regex '^unit$'
   check "script tests" run_pytest tests/scripts
@@ -52,6 +59,7 @@ main() {
   check "analysis tests" run_pytest tests/analysis
   check "system tests" run_system
   check "other tests" run_ctest --no-tests=ignore --label-exclude '^unit$'
+  check "fuzz (one minute)" run_fuzz
 }
 
 # check NAME COMMAND... notes a failure and goes on. A command that returns 77 was skipped.
@@ -78,6 +86,16 @@ essential() {
   fi
 }
 
+# A model that only some tests need: they are skipped where it cannot be downloaded.
+optional_model() {
+  local status=0
+  scripts/fetch_model.sh "$1" || status=$?
+  if ((status == 4)); then
+    return 77
+  fi
+  return "$status"
+}
+
 python_of() {
   local python
   python=$(environment_python "$1") || return
@@ -101,6 +119,11 @@ run_ctest() {
   ctest --test-dir build --output-on-failure --parallel "$(nproc)" "$@"
 }
 
+# Eight readers, two at a time.
+run_fuzz() {
+  scripts/fuzz.sh --seconds 15 --jobs 2
+}
+
 # The program as a user runs it.
 run_system() {
   MECHSWEEP=$ROOT/build/mechsweep run_pytest tests/system
@@ -119,7 +142,7 @@ report() {
   say "time of each step:"
   printf '%s\n' "${times[@]}"
   if ((${#skipped[@]})); then
-    say "skipped, because a tool is missing: $(join "${skipped[@]}")"
+    say "skipped, because a tool or a download is missing: $(join "${skipped[@]}")"
   fi
   if ((${#failed[@]})); then
     say "FAILED: $(join "${failed[@]}")"

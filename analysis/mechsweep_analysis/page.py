@@ -135,6 +135,11 @@ def _warnings(results: list[RunResult], provenance: Provenance) -> str:
         items.append(f"<li>{escape(provenance.note)}</li>")
     if (exactness := provenance.bit_exactness()).startswith("NO"):
         items.append(f"<li>Results bit-exact: {escape(exactness)}.</li>")
+    items += [
+        f"<li>Certificate of model {escape(model)}: {escape(said)}.</li>"
+        for model, said in provenance.certificates().items()
+        if said.startswith("FAILED")
+    ]
     if not items:
         return "<p>No warnings.</p>"
     return f'<section class="warning"><h2>Warnings</h2><ul>{"".join(items)}</ul></section>'
@@ -304,6 +309,8 @@ def _provenance(summary: Summary, provenance: Provenance) -> str:
     parts.append("<h3>Launches</h3>")
     if exactness := provenance.bit_exactness():
         parts.append(f"<p>Results bit-exact: {escape(exactness)}.</p>")
+    for model, said in provenance.certificates().items():
+        parts.append(f"<p>Certificate of model {escape(model)}: {escape(said)}.</p>")
     for number, attempt in enumerate(provenance.attempts, start=1):
         pairs = [(name, _fact(value)) for name, value in attempt.items()]
         parts.append(f"<details><summary>Launch {number}</summary>{_facts(pairs)}</details>")

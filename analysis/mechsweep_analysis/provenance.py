@@ -40,6 +40,38 @@ class Provenance:
             "on record"
         )
 
+    def certificates(self) -> dict[str, str]:
+        """What the certificates of all launches say, by model: "passed, no reference", "passed,
+        reference FILE (MAKERS)", or "FAILED: " and why.
+
+        Models without one on record are left out, as in `mechsweep status`.
+        """
+        said: dict[str, str] = {}
+        for model, certificate in (
+            pair for attempt in self.attempts for pair in _certificates(attempt).items()
+        ):
+            if said.get(model, "").startswith("FAILED"):
+                continue
+            if certificate["outcome"] == "failed":
+                said[model] = f"FAILED: {certificate.get('why', 'no reason is on record')}"
+            else:
+                reference = certificate.get("reference", "none")
+                named = "no reference" if reference == "none" else f"reference {reference}"
+                said[model] = f"passed, {named}"
+        return dict(sorted(said.items()))
+
+
+def _certificates(attempt: dict) -> dict[str, dict]:
+    """By model. Records have no checksum: what no run writes is left out."""
+    certificates = attempt.get("certificates")
+    if not isinstance(certificates, dict):
+        return {}
+    return {
+        model: certificate
+        for model, certificate in certificates.items()
+        if isinstance(certificate, dict) and certificate.get("outcome") in ("passed", "failed")
+    }
+
 
 def _self_test(attempt: dict) -> dict[str, dict]:
     """Verdicts by dtype. Records have no checksum: what no run writes is left out."""

@@ -32,6 +32,18 @@ int export_command(const ExportOptions& options);
 int status_command(const std::string& file, bool json);
 int verify_command(const std::string& file);
 int inspect_command(const std::string& path);
+
+struct CertifyCommandOptions {
+  std::string path;
+  std::string reference;  ///< a file, or empty
+  std::string dtype = "float32";
+  std::string kernels = "native";
+  std::string executor = "wavefront";
+  int threads = 1;
+  bool json = false;
+};
+/// `inspect --certify`.
+int certify_command(const CertifyCommandOptions& options);
 int list_command(const std::string& what);
 
 struct SelftestOptions {

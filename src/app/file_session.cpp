@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -103,6 +104,22 @@ std::unique_ptr<FileLock> lock_together(World& world, const std::string& path) {
   return lock;
 }
 
+/// Collective: certifies the models of units that are left, which rank 0 knows.
+Json certify_models(World& world, const FileSession& session,
+                    const std::optional<Earlier>& earlier) {
+  if (!session.certify) return Json::object();
+  std::set<int> models(session.unit_models.begin(), session.unit_models.end());
+  if (earlier) {
+    std::vector<bool> done(session.unit_models.size(), false);
+    for (const JournalledUnit& unit : earlier->done) done[unit.unit] = true;
+    models.clear();
+    for (size_t unit = 0; unit < done.size(); ++unit)
+      if (!done[unit]) models.insert(session.unit_models[unit]);
+  }
+  models.erase(-1);  // units that run no model
+  return session.certify(Json::parse(world.broadcast(Json(models).dump(), 0)));
+}
+
 /// From the open file to its end; the caller has the lock.
 int work_on_file(World& world, const FileSession& session) {
   std::optional<Earlier> earlier;
@@ -110,6 +127,7 @@ int work_on_file(World& world, const FileSession& session) {
     if (std::filesystem::exists(session.path)) earlier = read_earlier(session);
   });
   const bool exists = world.broadcast(earlier ? "1" : "0", 0) == "1";
+  const Json certificates = certify_models(world, session, earlier);
   if (!exists) create_results_file(world, session.path, session.layout);
   if (!earlier) earlier.emplace();
   const int attempt = std::stoi(world.broadcast(std::to_string(earlier->attempts), 0));
@@ -126,6 +144,7 @@ int work_on_file(World& world, const FileSession& session) {
   record.facts["world"] = world.describe();
   record.facts["hosts"] = hosts_of(world);
   record.facts["io_component"] = access->component();
+  if (!certificates.empty()) record.facts["certificates"] = certificates;
   world.on_root([&] { writer->write_attempt(attempt, record); });
   std::unique_ptr<DispatchPolicy> policy;
   if (world.rank() == 0) policy = make_policy(session, world.size(), earlier->done);

@@ -21,6 +21,11 @@ struct FileSession {
   std::function<std::vector<int>(int run, int stage)> stage_needs;
   std::vector<std::string> unit_names;
   std::function<UnitResult(int unit)> compute;
+  /// Collective; may be empty. Is given the models that still have units to do, none if no unit is
+  /// left, before anything is written; what it gives on rank 0 is stored with the attempt as
+  /// "certificates" unless it is empty. What it throws, on all ranks alike, ends the session and
+  /// leaves the file as it was.
+  std::function<Json(const std::vector<int>& models)> certify;
   double sync_interval_s = 30.0;
   Json facts = Json::object();  ///< for the attempt record
 };

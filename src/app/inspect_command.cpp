@@ -5,8 +5,8 @@
 #include <sstream>
 
 #include "app/commands.h"
+#include "app/inspect_model.h"
 #include "core/text_file.h"
-#include "model/checkpoint.h"
 #include "prompts/prompt_line.h"
 #include "store/results_file.h"
 
@@ -14,45 +14,10 @@ namespace mechsweep {
 
 namespace {
 
-void print_line(const std::string& name, const std::string& value) {
-  std::printf("%-18s %s\n", name.c_str(), value.c_str());
-}
-
 /// Text that may hold any bytes is printed as JSON does, bad ones replaced.
 std::string json_text(const Json& value) {
   return value.is_string() ? value.get<std::string>()
                            : value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-void inspect_model(const std::string& path) {
-  const Checkpoint checkpoint = open_checkpoint(path);
-  print_line("path", path);
-  print_line("format", checkpoint.format);
-  const Json config = checkpoint.config.to_json();
-  print_line("architecture", json_text(config.at("architecture")));
-  for (const auto& [name, value] : config.items())
-    if (name != "architecture") print_line(name, json_text(value));
-  std::map<std::string, int64_t> by_type;
-  int64_t parameters = 0;
-  for (const TensorInfo& tensor : checkpoint.source->tensors()) {
-    ++by_type[std::string(storage_type_name(tensor.type))];
-    int64_t size = 1;
-    for (const int64_t length : tensor.shape) size *= length;
-    parameters += size;
-  }
-  print_line("parameters", fmt::format("{:.1f} million", static_cast<double>(parameters) / 1e6));
-  std::string types;
-  for (const auto& [type, count] : by_type)
-    types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, type);
-  print_line("tensors", types);
-  print_line("tokenizer",
-             checkpoint.tokenizer
-                 ? fmt::format("{} ids, {} special", checkpoint.tokenizer->vocab_size(),
-                               checkpoint.tokenizer->special_tokens().size())
-                 : "none: prompts must be given as ids");
-  for (const std::string& file : checkpoint.files)
-    print_line("file", fmt::format("{} ({:.1f} MB)", file,
-                                   static_cast<double>(std::filesystem::file_size(file)) / 1e6));
 }
 
 void inspect_results(const std::string& path) {
@@ -65,7 +30,7 @@ void inspect_results(const std::string& path) {
   for (const GroupSpec& group : layout.groups) {
     if (!group.attributes.contains("run_index")) continue;
     std::printf("\nrun %s\n", group.path.substr(std::string("/runs/").size()).c_str());
-    for (const char* name : {"kind", "estimand", "prefix", "warnings"})
+    for (const char* name : {"kind", "estimand", "definition_head", "prefix", "warnings"})
       if (group.attributes.contains(name))
         print_line(std::string("  ") + name, json_text(group.attributes.at(name)));
     for (const DatasetSpec& dataset : layout.datasets) {

@@ -25,6 +25,23 @@ void set_up_logging(const std::string& level) {
   spdlog::set_default_logger(logger);
 }
 
+/// `inspect --certify` and what belongs to it.
+void declare_certificate(CLI::App& inspect, bool& certify,
+                         mechsweep::CertifyCommandOptions& options) {
+  CLI::Option* flag = inspect.add_flag(
+      "--certify", certify,
+      "load the model and check that it computes what it should; exit status 3 if it does not");
+  const auto with_certify = [&](CLI::Option* option) { option->needs(flag); };
+  with_certify(inspect.add_option("--reference", options.reference,
+                                  "numbers of another program, by scripts/make_reference.py"));
+  with_certify(inspect.add_option("--dtype", options.dtype, "float32 | bfloat16 | float16"));
+  with_certify(inspect.add_option("--kernels", options.kernels, "native | onednn | aten"));
+  with_certify(inspect.add_option("--executor", options.executor, "wavefront | naive"));
+  with_certify(inspect.add_option("--threads", options.threads, "threads to use")
+                   ->check(CLI::Range(1, 1024)));
+  with_certify(inspect.add_flag("--json", options.json, "as JSON"));
+}
+
 /// Declares every subcommand; the chosen one's action ends up in `action`.
 void declare_commands(CLI::App& app, std::function<int()>& action) {
   using namespace mechsweep;
@@ -34,6 +51,8 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   static std::string config, file, path, what;
   static bool json = false;
   static PlanOptions planned;
+  static bool certify = false;
+  static CertifyCommandOptions certified;
 
   CLI::App* plan = app.add_subcommand(
       "plan", "check a config and say what it would do: runs, units, work, memory, file, time");
@@ -75,7 +94,11 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   CLI::App* inspect =
       app.add_subcommand("inspect", "describe a model folder, a GGUF file or a results file");
   inspect->add_option("PATH", path, "what to describe")->required();
-  inspect->callback([&action] { action = [] { return inspect_command(path); }; });
+  declare_certificate(*inspect, certify, certified);
+  inspect->callback([&action] {
+    certified.path = path;
+    action = [] { return certify ? certify_command(certified) : inspect_command(path); };
+  });
 
   CLI::App* prompts = app.add_subcommand(
       "prompts", "print a config's prompt sets in the prompt-file format; runs nothing");
@@ -92,7 +115,8 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
       "selftest", "is this machine fit, and are results independent of batch and threads here?");
   self->add_option("--device", selftest.device, "cpu")->capture_default_str();
   self->add_option("--kernels", selftest.kernels, "native | onednn | aten")->capture_default_str();
-  self->add_option("--dtype", selftest.dtype, "float32 | bfloat16")->capture_default_str();
+  self->add_option("--dtype", selftest.dtype, "float32 | bfloat16 | float16")
+      ->capture_default_str();
   self->add_option("--threads", selftest.threads, "threads to try")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));

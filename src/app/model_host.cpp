@@ -20,6 +20,17 @@ ModelHost::ModelHost(const Plan& plan, int threads) : plan_(plan), threads_(thre
 ModelHost::~ModelHost() = default;
 
 Executor& ModelHost::executor(int model) {
+  return session(model).executor();
+}
+
+Certificate ModelHost::certify(int model, const Reference* reference) {
+  return session(model).certify(plan_.models[model].checkpoint, false, reference);
+}
+
+ModelSession& ModelHost::session(int model) {
+  // A model may be loaded by one thread and run by another, and libraries' threads are limited for
+  // each thread that calls them.
+  static thread_local const ThreadPool limit(1);
   if (model != current_) {
     earlier_flops_ = product_flops();
     loaded_.reset();  // two models at once may not fit
@@ -39,7 +50,7 @@ Executor& ModelHost::executor(int model) {
     loaded_ = std::move(loaded);
     current_ = model;
   }
-  return loaded_->session->executor();
+  return *loaded_->session;
 }
 
 double ModelHost::product_flops() const {

@@ -6,13 +6,13 @@
 
 #include "core/group.h"
 #include "core/thread_pool.h"
-#include "engine/executor.h"
+#include "engine/model_session.h"
 #include "plan/plan.h"
 
 namespace mechsweep {
 
 /// The model that this rank holds at the moment. Units come ordered by model, so it changes seldom.
-/// Used by one thread.
+/// Used by one thread at a time.
 class ModelHost {
  public:
   ModelHost(const Plan& plan, int threads);
@@ -21,11 +21,15 @@ class ModelHost {
   /// The executor of a model, loaded now unless it is the current one. Throws Error{input} or
   /// Error{resource}.
   Executor& executor(int model);
+  /// The short battery of docs/models.md ("Certificates") on a model, loaded as executor() does,
+  /// which stays loaded. `reference` may be null.
+  Certificate certify(int model, const Reference* reference);
   /// Floating-point operations of all matrix products so far, of every model that was held.
   [[nodiscard]] double product_flops() const;
 
  private:
   struct Loaded;
+  ModelSession& session(int model);
   const Plan& plan_;
   int threads_;
   int current_ = -1;

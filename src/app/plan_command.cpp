@@ -7,6 +7,7 @@
 #include "app/progress.h"
 #include "engine/forecast.h"
 #include "experiments/flops.h"
+#include "model/weight_shapes.h"
 #include "plan/plan.h"
 #include "store/results_file.h"
 #include "store/results_layout.h"
@@ -23,24 +24,15 @@ constexpr double kGiB = 1073741824.0;
 /// measures this and kProgramBytes.
 constexpr double kLoadBytesPerSecond = 9e8;
 
-/// Bytes that a rank holds for a model: packed products, the fp32 unembedding, and the embedding
-/// table beside it.
-double weight_bytes(const PlannedModel& model) {
-  const ModelConfig& config = model.checkpoint.config;
-  const double table = static_cast<double>(config.vocab_size) * config.d_model;
-  double values = 0.0;
-  for (const auto& tensor : expected_tensors(config, model.checkpoint.tensors)) {
-    double size = 1.0;
-    for (const int64_t length : tensor.shape) size *= static_cast<double>(length);
-    values += size;
-  }
-  const double layers = values - (config.tied_embeddings ? 1.0 : 2.0) * table;
-  return layers * (model.entry->dtype == "float32" ? 4.0 : 2.0) + 2.0 * table * 4.0;
+double weight_bytes(const Plan& plan, const PlannedModel& model) {
+  return static_cast<double>(resident_weight_bytes(model.checkpoint,
+                                                   parse_kernel_set(plan.sweep.execution.kernels),
+                                                   parse_compute_type(model.entry->dtype)));
 }
 
-/// What the program takes beside weights and activations: code of the libraries, MPI, HDF5, what
-/// loading needed.
-constexpr double kProgramBytes = 255e6;
+/// What the program takes beside weights and activations: code of the libraries, MPI, HDF5, the
+/// tokenizer.
+constexpr double kProgramBytes = 170e6;
 
 double file_bytes(const FileLayout& layout) {
   double bytes = static_cast<double>(kAttemptSlots * kAttemptRecordBytes) +
@@ -110,7 +102,8 @@ BudgetForecast forecast_budget(const Plan& plan, int threads) {
 
 void print_memory(const Plan& plan, const BudgetForecast& forecast) {
   double weights = 0.0;
-  for (const PlannedModel& model : plan.models) weights = std::max(weights, weight_bytes(model));
+  for (const PlannedModel& model : plan.models)
+    weights = std::max(weights, weight_bytes(plan, model));
   const double budget = plan.sweep.execution.memory_gib * kGiB;
   const bool exact = plan.sweep.execution.executor == "wavefront";
   const double activations = exact ? static_cast<double>(forecast.peak_bytes) : budget;
@@ -152,7 +145,7 @@ double calibrated_seconds(const Plan& plan, const BudgetForecast& forecast, int 
     for (const Unit& unit : plan.units)
       if (plan.runs[unit.run].model == static_cast<int>(m)) flops += unit.flops;
     const double all_cores = speed.flops_per_second / together * ranks * threads;
-    seconds += flops / all_cores + weight_bytes(model) / kLoadBytesPerSecond;
+    seconds += flops / all_cores + weight_bytes(plan, model) / kLoadBytesPerSecond;
     std::printf(
         "speed     %.0f GFLOP/s for model '%s' on %d thread%s together (measured for %.1f s)\n",
         speed.flops_per_second / 1e9, model.entry->id.c_str(), together, together == 1 ? "" : "s",

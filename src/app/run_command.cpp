@@ -4,12 +4,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include "app/certificates.h"
 #include "app/commands.h"
 #include "app/file_session.h"
 #include "app/model_host.h"
 #include "app/with_world.h"
 #include "engine/selftest.h"
 #include "model/kernel_set.h"
+#include "model/linear.h"
 #include "plan/plan.h"
 #include "store/results_layout.h"
 
@@ -44,11 +46,15 @@ std::string unit_name(const PlannedRun& run, const Unit& unit) {
 }
 
 /// Collective. Whether every rank's machine computes exactly, for the attempt's record: the label
-/// "bit_exact" stands only where all of them do.
+/// "bit_exact" stands only where all of them do. Throws Error{resource} on all ranks where one of
+/// them cannot multiply in a dtype of the sweep.
 Json selftest_together(World& world, const Plan& plan, int threads) {
   const KernelSet kernels = parse_kernel_set(plan.sweep.execution.kernels);
   std::set<std::string> dtypes;
   for (const PlannedModel& model : plan.models) dtypes.insert(model.entry->dtype);
+  world.together([&] {
+    for (const std::string& dtype : dtypes) require_kernels(kernels, parse_compute_type(dtype));
+  });
   Json mine = Json::object();
   for (const std::string& dtype : dtypes)
     mine[dtype] = startup_selftest(kernels, dtype, threads).to_json();
@@ -95,6 +101,9 @@ int run_on(World& world, const RunOptions& options) {
     const Unit& unit = plan.units[index];
     const PlannedRun& run = plan.runs[unit.run];
     return run.run->execute(unit.stage, unit.prompts, unit.first, host.executor(run.model));
+  };
+  session.certify = [&](const std::vector<int>& models) {
+    return certify_together(world, plan, host, models);
   };
   session.facts = {{"software_version", software_version()},
                    {"executor", plan.sweep.execution.executor},

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "app/bit_exactness.h"
+#include "app/certificates.h"
 #include "app/commands.h"
 #include "app/progress.h"
 #include "core/error.h"
@@ -77,7 +78,8 @@ double eta_s(const Counts& counts) {
 }
 
 void print_json(const std::string& file, const Counts& counts,
-                const std::optional<BitExactness>& exactness) {
+                const std::optional<BitExactness>& exactness,
+                const std::vector<ModelCertificate>& certificates) {
   Json json = {
       {"file", file},
       {"units", counts.units},
@@ -98,11 +100,17 @@ void print_json(const std::string& file, const Counts& counts,
       json["bit_exact_why_not"] = exactness->why;
     }
   }
+  for (const ModelCertificate& certificate : certificates) {
+    Json& model = json["certificates"][certificate.model];
+    model = {{"passed", certificate.passed}, {"reference", certificate.reference}};
+    if (!certificate.passed) model["why"] = certificate.why;
+  }
   std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
 }
 
 void print_text(const std::string& file, const Counts& counts,
-                const std::optional<BitExactness>& exactness) {
+                const std::optional<BitExactness>& exactness,
+                const std::vector<ModelCertificate>& certificates) {
   std::printf("%s\n", file.c_str());
   std::printf("units     %lld: %lld done, %lld left, %lld failed, %lld skipped\n",
               static_cast<long long>(counts.units), static_cast<long long>(counts.done),
@@ -117,6 +125,8 @@ void print_text(const std::string& file, const Counts& counts,
     std::printf("ETA       %s at the latest attempt's rate\n",
                 duration_text(eta_s(counts)).c_str());
   if (exactness) std::printf("bit-exact %s\n", exactness->text().c_str());
+  for (const ModelCertificate& certificate : certificates)
+    std::printf("certified %s: %s\n", certificate.model.c_str(), certificate.text().c_str());
   if (counts.by_rank.empty()) return;
   std::printf("attempt   %u, units by rank:", counts.attempt);
   for (const auto& [rank, done] : counts.by_rank)
@@ -129,11 +139,13 @@ void print_text(const std::string& file, const Counts& counts,
 int status_command(const std::string& file, bool json) {
   const ResultsReader reader(file);
   const Counts counts = count(reader);
-  const auto exactness = bit_exactness(reader.attempts());
+  const auto attempts = reader.attempts();
+  const auto exactness = bit_exactness(attempts);
+  const auto certificates = model_certificates(attempts);
   if (json) {
-    print_json(file, counts, exactness);
+    print_json(file, counts, exactness, certificates);
   } else {
-    print_text(file, counts, exactness);
+    print_text(file, counts, exactness, certificates);
   }
   if (counts.left() > 0) return exit_status(ErrorKind::interrupted);
   return counts.failed > 0 ? kExitUnitsFailed : kExitDone;

@@ -4,19 +4,16 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/text_file.h"
+
 namespace mechsweep {
 
 namespace {
 
 /// Text of a config between quotation marks, cut where it is long.
-std::string shown_text(std::string text) {
+std::string shown_text(const std::string& text) {
   constexpr size_t kShown = 60;
-  if (text.size() > kShown) {
-    size_t cut = kShown;  // never inside a character
-    while ((static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
-    text = text.substr(0, cut) + "...";
-  }
-  return fmt::format("'{}'", text);
+  return fmt::format("'{}'", fit_for_message(text, kShown));
 }
 
 /// What a node is, for "..., not X".

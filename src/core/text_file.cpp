@@ -65,6 +65,21 @@ size_t find_invalid_utf8(std::string_view text) {
   return std::string_view::npos;
 }
 
+std::string fit_for_message(std::string_view text, size_t longest) {
+  std::string shown;
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<uint8_t>(text[at]);
+    const size_t length = utf8_sequence(text.substr(at));
+    const bool as_is = length > 0 && byte >= 0x20 && byte != 0x7F;
+    const std::string part =
+        as_is ? std::string(text.substr(at, length)) : fmt::format("\\x{:02X}", byte);
+    if (shown.size() + part.size() > longest) return shown + "...";
+    shown += part;
+    at += as_is ? length : 1;
+  }
+  return shown;
+}
+
 LineColumn line_column(std::string_view text, size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   LineColumn place;

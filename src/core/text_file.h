@@ -17,6 +17,10 @@ std::string read_text_file(const std::string& path, ErrorKind kind);
 /// no over-long forms), or std::string_view::npos.
 size_t find_invalid_utf8(std::string_view text);
 
+/// Text that came from a file, made fit for a message: control bytes and bytes that are no UTF-8 as
+/// \x0A, cut after at most `longest` bytes with "..." in place of the rest.
+std::string fit_for_message(std::string_view text, size_t longest);
+
 /// A place in a text; both count from 1, and a column is a character, not a byte.
 struct LineColumn {
   int line = 1;

@@ -78,7 +78,7 @@ EdgeVector edge_vector(const Edit& edit, const float* donor, int64_t size) {
   return {.kind = EdgeVector::Kind::given, .values = {donor, donor + size}};
 }
 
-void change_edge(const Model& model, const Edit& edit, const DonorSource& donors, int32_t query,
+void change_edge(const Model& model, const Edit& edit, const DonorSource& donors, TokenPlace query,
                  int32_t key, int head, AttentionChange& change) {
   EdgeChange& edge = change.edge(key);
   if (edit.operation == Operation::cut) {
@@ -90,13 +90,14 @@ void change_edge(const Model& model, const Edit& edit, const DonorSource& donors
   const int kv_head = head / (config.n_heads / config.n_kv_heads);
   const bool from_donor = edit.operation == Operation::replace;
   if (edit.site == Site::q) {
-    const float* row = from_donor ? donors.row(edit, Site::q, query) + head * size : nullptr;
+    const float* row =
+        from_donor ? donors.row(edit, Site::q, query.position) + head * size : nullptr;
     edge.query_vector = edge_vector(edit, row, size);
     if (from_donor) model.rotate(edit.layer, edge.query_vector.values.data(), 1, query);
   } else if (edit.site == Site::k) {
     const float* row = from_donor ? donors.row(edit, Site::k, key) + kv_head * size : nullptr;
     edge.key_vector = edge_vector(edit, row, size);
-    if (from_donor) model.rotate(edit.layer, edge.key_vector.values.data(), 1, key);
+    if (from_donor) model.rotate(edit.layer, edge.key_vector.values.data(), 1, {key, query.tokens});
   } else {
     const float* row = from_donor ? donors.row(edit, Site::v, key) + kv_head * size : nullptr;
     edge.value_vector = edge_vector(edit, row, size);
@@ -164,16 +165,16 @@ int32_t first_row_of(const Edit& edit) {
 }
 
 void change_attention(const Model& model, const Edit& edit, const DonorSource& donors,
-                      int32_t query, int head, AttentionChange& change) {
+                      TokenPlace query, int head, AttentionChange& change) {
   for (const auto& edge : edit.edges)
-    if (edge[0] == query) change_edge(model, edit, donors, query, edge[1], head, change);
+    if (edge[0] == query.position) change_edge(model, edit, donors, query, edge[1], head, change);
   if (edit.site != Site::pattern) return;
   if (edit.operation == Operation::zero) {
     change.pattern = AttentionChange::Pattern::zero;
   } else {
-    const float* row = donors.pattern(edit, head, query);
+    const float* row = donors.pattern(edit, head, query.position);
     change.pattern = AttentionChange::Pattern::replace;
-    change.probabilities.assign(row, row + query + 1);
+    change.probabilities.assign(row, row + query.position + 1);
   }
 }
 

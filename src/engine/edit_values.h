@@ -47,7 +47,7 @@ std::vector<int32_t> queries_of(const Edit& edit);
 int32_t first_row_of(const Edit& edit);
 /// Adds what the edit does to one head's attention at one query.
 void change_attention(const Model& model, const Edit& edit, const DonorSource& donors,
-                      int32_t query, int head, AttentionChange& change);
+                      TokenPlace query, int head, AttentionChange& change);
 
 /// Changes of a layer's attention, by row and query head.
 class AttentionChanges {

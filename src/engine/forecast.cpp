@@ -54,8 +54,9 @@ Calibration calibrate(const ModelConfig& config, const std::string& kernels,
   ThreadPool pool(threads);
   ModelConfig like = config;
   like.vocab_size = std::min(like.vocab_size, 4096);
-  const Model model(synthetic_checkpoint(like, 1), solo,
-                    {.kernels = parse_kernel_set(kernels), .type = parse_compute_type(dtype)});
+  const Model model(
+      synthetic_checkpoint(like, 1), solo,
+      {.kernels = parse_kernel_set(kernels), .type = parse_compute_type(dtype), .threads = &pool});
   std::vector<std::vector<int32_t>> sequences(kPrompts, std::vector<int32_t>(tokens));
   std::vector<PromptTokens> prompts;
   for (int p = 0; p < kPrompts; ++p) {

@@ -41,7 +41,7 @@ FullForward::FullForward(const Model& model, ThreadPool& pool,
       mlp_out_(model.config().parallel_residual ? rows_ : 0, model.config().d_model) {
   for (const BatchSequence& sequence : sequences)
     for (size_t t = 0; t < sequence.tokens.size(); ++t) {
-      positions_.push_back(static_cast<int32_t>(t));
+      places_.push_back({static_cast<int32_t>(t), static_cast<int32_t>(sequence.tokens.size())});
       input_rows_.push_back(sequences[sequence.input].first_row + static_cast<int64_t>(t));
     }
 }
@@ -125,7 +125,7 @@ void FullForward::project(int layer, int64_t panel) {
     hook_row(layer, Site::q, row, qkv);
     hook_row(layer, Site::k, row, qkv + keys);
     hook_row(layer, Site::v, row, qkv + values);
-    model_.rotate(layer, qkv, config.n_heads + config.n_kv_heads, positions_[row]);
+    model_.rotate(layer, qkv, config.n_heads + config.n_kv_heads, places_[row]);
   }
 }
 

@@ -77,7 +77,7 @@ class FullForward {
   std::span<const BatchSequence> sequences_;
   const ForwardActions& actions_;
   AttentionObserver* observer_;
-  std::vector<int32_t> positions_;   ///< of every row
+  std::vector<TokenPlace> places_;   ///< of every row
   std::vector<int64_t> input_rows_;  ///< of every row: the row that the layers read
   int64_t rows_ = 0;
   int64_t panels_ = 0;

@@ -14,21 +14,33 @@ class LoadedSession final : public ModelSession {
       : pool_(options.threads),
         model_(checkpoint, group,
                {.kernels = parse_kernel_set(options.kernels),
-                .type = parse_compute_type(options.dtype)}) {
-    if (options.executor == "naive") {
-      executor_ = make_naive_executor(model_, pool_, options.memory_bytes);
-    } else if (options.executor == "wavefront") {
-      executor_ = make_wavefront_executor(model_, pool_, options.memory_bytes);
-    } else {
-      fail(ErrorKind::usage, "unknown executor '{}'; known: naive, wavefront", options.executor);
-    }
+                .type = parse_compute_type(options.dtype),
+                .threads = &pool_}) {
+    options_ = options;
+    executor_ = make(options.executor);
   }
 
   Executor& executor() override { return *executor_; }
+  Certificate certify(const Checkpoint& checkpoint, bool thorough,
+                      const Reference* reference) override {
+    const auto other = make(options_.executor == "naive" ? "wavefront" : "naive");
+    return mechsweep::certify(checkpoint, *executor_, *other,
+                              {.dtype = options_.dtype,
+                               .kernels = options_.kernels,
+                               .thorough = thorough,
+                               .reference = reference});
+  }
   [[nodiscard]] int64_t weight_bytes() const override { return model_.weight_bytes(); }
   [[nodiscard]] double product_flops() const override { return model_.product_flops(); }
 
  private:
+  [[nodiscard]] std::unique_ptr<Executor> make(const std::string& name) {
+    if (name == "naive") return make_naive_executor(model_, pool_, options_.memory_bytes);
+    if (name == "wavefront") return make_wavefront_executor(model_, pool_, options_.memory_bytes);
+    fail(ErrorKind::usage, "unknown executor '{}'; known: naive, wavefront", name);
+  }
+
+  SessionOptions options_;
   ThreadPool pool_;
   Model model_;
   std::unique_ptr<Executor> executor_;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/group.h"
+#include "engine/certificate.h"
 #include "engine/executor.h"
 #include "model/checkpoint.h"
 
@@ -16,6 +17,11 @@ class ModelSession {
  public:
   virtual ~ModelSession() = default;
   virtual Executor& executor() = 0;
+  /// The battery of certify() on this model, which was loaded from `checkpoint`, as it is held
+  /// here: its own executor is vouched for, the other kind is made for it and let go. `reference`
+  /// may be null.
+  virtual Certificate certify(const Checkpoint& checkpoint, bool thorough,
+                              const Reference* reference) = 0;
   [[nodiscard]] virtual int64_t weight_bytes() const = 0;
   /// Floating-point operations of all matrix products so far.
   [[nodiscard]] virtual double product_flops() const = 0;

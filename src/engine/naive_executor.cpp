@@ -230,7 +230,7 @@ class NaiveExecutor final : public Executor {
       if (edits_attention(*edit)) {
         for (const int32_t query : queries_of(*edit))
           for (const int32_t head : edit->heads)
-            change_attention(model_, *edit, source, query, head,
+            change_attention(model_, *edit, source, {query, static_cast<int32_t>(length)}, head,
                              batch.actions.attention[edit->layer].at(first_row + query, head));
         continue;
       }

@@ -153,6 +153,8 @@ std::vector<SelftestCheck> run_selftest(KernelSet kernels, const std::string& dt
     checks.push_back(check_attention());
     const Model model(synthetic_checkpoint(2), solo, {.kernels = kernels, .type = type});
     check_executors(model, threads, checks);
+  } catch (const Error& error) {
+    checks.push_back({"kernels", false, error.what()});
   } catch (const std::exception& error) {
     checks.push_back(
         {"kernels", false, fmt::format("the tensor library failed: {}", error.what())});

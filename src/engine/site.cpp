@@ -80,6 +80,15 @@ int site_head_count(Site site, const ModelConfig& config) {
   return 0;
 }
 
+std::string shared_heads_text(Site site, const ModelConfig& config) {
+  const int shared = config.n_heads / config.n_kv_heads;
+  if (site_info(site).heads != SiteHeads::key_value || shared == 1) return "";
+  if (config.n_kv_heads == 1)
+    return fmt::format("key/value head 0 is read by all {} query heads", config.n_heads);
+  return fmt::format("key/value head h is read by query heads {0} h to {0} h + {1}", shared,
+                     shared - 1);
+}
+
 int64_t site_part_width(Site site, const ModelConfig& config) {
   if (site == Site::pattern) return 0;
   if (site_info(site).heads != SiteHeads::none) return config.head_size;

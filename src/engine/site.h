@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "model/model_config.h"
@@ -51,6 +52,9 @@ void check_site(Site site, const ModelConfig& config);
 
 /// Heads that a site has: H, K, or 0 where it has none.
 int site_head_count(Site site, const ModelConfig& config);
+/// Which query heads read a head of a site with key/value heads that are shared: "key/value head h
+/// is read by query heads 3 h to 3 h + 2"; empty where every head has its own.
+std::string shared_heads_text(Site site, const ModelConfig& config);
 /// Numbers of one head (of the whole site where it has none): E, D or F. For pattern 0: a row of it
 /// is as long as the prompt.
 int64_t site_part_width(Site site, const ModelConfig& config);

@@ -78,11 +78,20 @@ class ForestBuilder {
     };
     // Neighbours in lexicographic order share the longest prefixes that there are.
     std::stable_sort(runs.begin(), runs.end(), [&](const auto& a, const auto& b) {
+      const auto rotation_a = rotation_of(tokens(a));
+      const auto rotation_b = rotation_of(tokens(b));
+      if (rotation_a != rotation_b) return rotation_a < rotation_b;
       return std::ranges::lexicographical_compare(tokens(a), tokens(b));
     });
     for (const auto& run : runs)
       forest_.root_of_[run.first][static_cast<size_t>(run.second)] = add_root(tokens(run));
     forest_.roots_ = static_cast<int>(streams().size());
+  }
+
+  /// Sequences of different lengths may turn their positions otherwise; then they share nothing.
+  [[nodiscard]] std::pair<int64_t, int64_t> rotation_of(std::span<const int32_t> tokens) const {
+    return {config_.rope.rotation_of(std::ssize(tokens)),
+            config_.local_rope.rotation_of(std::ssize(tokens))};
   }
 
   int add_root(std::span<const int32_t> tokens) {
@@ -93,7 +102,7 @@ class ForestBuilder {
         return static_cast<int>(streams().size()) - 1;
     }
     Stream root{.tokens = tokens};
-    if (!streams().empty()) {
+    if (!streams().empty() && rotation_of(tokens) == rotation_of(streams().back().tokens)) {
       const auto& before = streams().back().tokens;
       const auto shared =
           static_cast<int32_t>(std::ranges::mismatch(tokens, before).in1 - tokens.begin());

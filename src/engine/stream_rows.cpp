@@ -19,14 +19,14 @@ void RowStore::reset(int64_t rows) {
     // Not initialised: every row is written when it is made.
     resid_ = std::make_unique_for_overwrite<float[]>(rows * d_model_);
     qkv_ = std::make_unique_for_overwrite<float[]>(rows * qkv_width_);
-    positions_.resize(rows);
+    places_.resize(rows);
     capacity_ = rows;
   }
   used_ = 0;
   free_.clear();
 }
 
-int32_t RowStore::allocate(int32_t position) {
+int32_t RowStore::allocate(TokenPlace place) {
   int64_t row = used_;
   if (!free_.empty()) {
     row = free_.back();
@@ -35,7 +35,7 @@ int32_t RowStore::allocate(int32_t position) {
     ensure(used_ < capacity_, "streams own more rows than was reckoned");
     ++used_;
   }
-  positions_[row] = position;
+  places_[row] = place;
   return static_cast<int32_t>(row);
 }
 
@@ -54,7 +54,7 @@ void RowStore::copy_z(int32_t from, int32_t to) const {
 int64_t RowStore::bytes_per_row(const ModelConfig& config) {
   const RowStore widths(config);
   return static_cast<int64_t>(sizeof(float)) * (widths.d_model_ + widths.qkv_width_) +
-         2 * static_cast<int64_t>(sizeof(int32_t));
+         static_cast<int64_t>(sizeof(TokenPlace) + sizeof(int32_t));
 }
 
 StreamRows::StreamRows(const StreamForest& forest, RowStore& store)
@@ -76,7 +76,8 @@ int32_t StreamRows::row(int stream, int32_t position) const {
 int32_t StreamRows::add(int stream, int32_t position) {
   Owned& owned = owned_[stream];
   if (owned.rows.empty()) owned.rows.assign(forest_[stream].own_positions(), -1);
-  const int32_t row = store_.allocate(position);
+  const int32_t row =
+      store_.allocate({position, static_cast<int32_t>(forest_[stream].tokens.size())});
   owned.rows.at(position - owned.first) = row;
   ++owned.count;
   return row;

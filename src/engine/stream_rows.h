@@ -7,6 +7,7 @@
 
 #include "engine/stream_forest.h"
 #include "model/model_config.h"
+#include "model/rotary.h"
 
 namespace mechsweep {
 
@@ -18,15 +19,15 @@ class RowStore {
 
   /// Room for so many rows; forgets all rows that there were.
   void reset(int64_t rows);
-  /// A free row for this position.
-  int32_t allocate(int32_t position);
+  /// A free row for a token at this place.
+  int32_t allocate(TokenPlace place);
   void release(int32_t row) { free_.push_back(row); }
 
   [[nodiscard]] float* resid(int32_t row) const { return resid_.get() + row * d_model_; }
   /// Queries [H E], keys [K E], values [K E].
   [[nodiscard]] float* qkv(int32_t row) const { return qkv_.get() + row * qkv_width_; }
   [[nodiscard]] float* z(int32_t row) const { return qkv(row); }
-  [[nodiscard]] int32_t position(int32_t row) const { return positions_[row]; }
+  [[nodiscard]] TokenPlace place(int32_t row) const { return places_[row]; }
   [[nodiscard]] int64_t d_model() const { return d_model_; }
   [[nodiscard]] int64_t z_width() const { return z_width_; }
   [[nodiscard]] int64_t qkv_width() const { return qkv_width_; }
@@ -45,7 +46,7 @@ class RowStore {
   int64_t used_ = 0;
   std::unique_ptr<float[]> resid_;
   std::unique_ptr<float[]> qkv_;
-  std::vector<int32_t> positions_;
+  std::vector<TokenPlace> places_;
   std::vector<int32_t> free_;
 };
 

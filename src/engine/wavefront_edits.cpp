@@ -148,12 +148,14 @@ void WavefrontPass::edit_attention() {
     if (!edits_attention(*edit.edit->edit) || !alive(edit.stream)) continue;
     const Stream& stream = forest_[edit.stream];
     const LayerDonors donors(*this, edit.edit->donor);
+    const auto tokens = static_cast<int32_t>(stream.tokens.size());
     for (const int32_t query : queries_of(*edit.edit->edit)) {
       if (query < stream.first || !wanted(edit.stream, query)) continue;
       const int32_t row = own_row(edit.stream, query, Copy::resid_and_qkv);
       if (edit.edit->site == Site::pattern) continue;
       for (const int32_t head : edit.edit->edit->heads)
-        change_attention(model_, *edit.edit->edit, donors, query, head, changes_.at(row, head));
+        change_attention(model_, *edit.edit->edit, donors, {query, tokens}, head,
+                         changes_.at(row, head));
     }
   }
 }
@@ -165,7 +167,8 @@ void WavefrontPass::edit_patterns() {
     const LayerDonors donors(*this, edit.edit->donor);
     const int32_t row = rows_.own(edit.stream, query);
     for (const int32_t head : edit.edit->edit->heads)
-      change_attention(model_, *edit.edit->edit, donors, query, head, changes_.at(row, head));
+      change_attention(model_, *edit.edit->edit, donors, store_.place(row), head,
+                       changes_.at(row, head));
   });
 }
 

@@ -82,7 +82,7 @@ void WavefrontPass::project_panel(std::span<const int32_t> rows) {
     if (!in_one_piece)
       std::memcpy(to, projected + i * store_.qkv_width(), store_.qkv_width() * sizeof(float));
     if (rotated_)
-      model_.rotate(layer_, to, config.n_heads + config.n_kv_heads, store_.position(rows[i]));
+      model_.rotate(layer_, to, config.n_heads + config.n_kv_heads, store_.place(rows[i]));
   }
 }
 

@@ -144,8 +144,8 @@ void WavefrontPass::rotate() {
   const ModelConfig& config = model_.config();
   pool_.parallel_for(static_cast<int64_t>(forest_.streams().size()), [&](int64_t s) {
     if (forest_[static_cast<int>(s)].is_frozen()) return;
-    rows_.each_own(static_cast<int>(s), [&](int32_t position, int32_t row) {
-      model_.rotate(layer_, store_.qkv(row), config.n_heads + config.n_kv_heads, position);
+    rows_.each_own(static_cast<int>(s), [&](int32_t /*position*/, int32_t row) {
+      model_.rotate(layer_, store_.qkv(row), config.n_heads + config.n_kv_heads, store_.place(row));
     });
   });
 }

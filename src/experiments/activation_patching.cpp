@@ -50,6 +50,8 @@ class ActivationPatchingRun final : public EffectRun {
         "{} of the {} run pasted into the {} run at {}, {}", site_info(parameters_.site).name,
         side_name(parameters_.donor()), side_name(parameters_.base()),
         parameters_.positions.describe(), describe_downstream(parameters_.downstream));
+    const std::string shared = shared_heads_text(parameters_.site, *context().model);
+    if (!shared.empty()) attributes["definition_head"] = shared;
     attributes["definition_replace"] = "x := the donor run's, at the same position";
     return attributes;
   }

@@ -16,6 +16,7 @@ namespace mechsweep {
 namespace {
 
 constexpr size_t kLongestId = 100;
+constexpr size_t kLongestShownKey = 100;
 /// The deepest sound line has a list of pairs in an edit in a list of edits.
 constexpr int kDeepest = 8;
 
@@ -30,7 +31,8 @@ ConfigNode node_of(const Json& json, const SourcePosition& position, const std::
   } else if (json.is_object()) {
     node.kind = ConfigNode::Kind::map;
     for (const auto& [key, value] : json.items()) {
-      const std::string below = path.empty() ? key : fmt::format("{}.{}", path, key);
+      const std::string shown = fit_for_message(key, kLongestShownKey);
+      const std::string below = path.empty() ? shown : fmt::format("{}.{}", path, shown);
       node.entries.push_back({key, position, node_of(value, position, below, depth + 1, problems)});
     }
   } else if (json.is_array()) {

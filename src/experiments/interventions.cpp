@@ -77,6 +77,13 @@ class InterventionsRun final : public EffectRun {
     attributes["estimand"] =
         fmt::format("{} interventions as listed in a file ({}), each on the {} run by itself",
                     listed.size(), attributes["operation"].get<std::string>(), side_name(base_));
+    // Edges always name query heads.
+    for (const ListedIntervention& line : listed)
+      for (const ListedEdit& edit : line.edits) {
+        const std::string shared =
+            edit.on_edges ? "" : shared_heads_text(edit.site, *context().model);
+        if (!shared.empty()) attributes["definition_head"] = "in edits of k and v, " + shared;
+      }
     return attributes;
   }
 

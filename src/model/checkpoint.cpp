@@ -1,28 +1,21 @@
 #include "model/checkpoint.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <set>
 
 #include "core/error.h"
+#include "model/json_file.h"
+#include "model/tensor_files.h"
+#include "model/tokenizer_folder.h"
 
 namespace mechsweep {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-Json read_json_file(const fs::path& path) {
-  std::ifstream file(path);
-  if (!file) fail(ErrorKind::input, "{}: cannot be opened", path.string());
-  try {
-    return Json::parse(file);
-  } catch (const Json::exception& error) {
-    fail(ErrorKind::input, "{}: is not valid JSON ({})", path.string(), error.what());
-  }
-}
 
 /// The architectures that have a name of this kind.
 std::string known_names(std::string_view Architecture::*member) {
@@ -38,8 +31,8 @@ const Architecture& find_architecture(const std::string& name,
   for (const auto& architecture : architecture_table())
     if (!(architecture.*member).empty() && architecture.*member == name) return architecture;
   fail(ErrorKind::input,
-       "architecture '{}' is not supported by this version in this format (it knows: {})", name,
-       known_names(member));
+       "architecture {} is not supported by this version in this format (it knows: {})",
+       printable(name), known_names(member));
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -77,21 +70,61 @@ void check_tensors(const Checkpoint& checkpoint) {
     used.insert(expected.ref->name);
   }
   for (const auto& info : checkpoint.source->tensors()) {
-    // A tied unembedding is often stored all the same.
-    const bool tied_copy = checkpoint.config.tied_embeddings && info.name == "lm_head.weight";
-    if (!used.contains(info.name) && !tied_copy && !checkpoint.architecture->is_ignored(info.name))
+    if (!used.contains(info.name) && !checkpoint.architecture->is_ignored(info.name))
       fail(ErrorKind::input,
-           "tensor '{}' is no part of architecture '{}' as this version computes it, so the "
+           "tensor {} is no part of architecture '{}' as this version computes it, so the "
            "results would not be the model's; refusing",
-           info.name, checkpoint.architecture->name);
+           printable(info.name), checkpoint.architecture->name);
   }
+}
+
+/// A folder whose config ties the embeddings and that stores an unembedding all the same.
+/// transformers ties them only if the two are equal, and else goes by what is stored: taking what
+/// is stored gives its numbers either way.
+void use_stored_unembedding(Checkpoint& checkpoint) {
+  if (!checkpoint.config.tied_embeddings) return;
+  for (const char* name : {"lm_head.weight", "embed_out.weight"}) {
+    if (checkpoint.source->find(name) == nullptr) continue;
+    checkpoint.tensors.unembedding = {.name = name};
+    checkpoint.config.tied_embeddings = false;
+    return;
+  }
+}
+
+/// What a tensor says of the rotation, which no key does.
+void read_rope_factors(Checkpoint& checkpoint) {
+  const std::string& name = checkpoint.tensors.rope_factors.name;
+  if (name.empty()) return;
+  RopeConfig& rope = checkpoint.config.rope;
+  if (rope.scaling != RopeScaling::none)
+    fail(ErrorKind::input,
+         "tensor '{}' scales the rotation, and so do the file's keys: which of the two counts is "
+         "not certain; use the Hugging Face folder instead",
+         name);
+  std::vector<float> factors(static_cast<size_t>(rope.dimensions / 2));
+  checkpoint.source->read_rows(name, 0, rope.dimensions / 2, factors.data());
+  for (const float factor : factors)
+    if (!(std::isfinite(factor) && factor > 0.0F))
+      fail(ErrorKind::input, "tensor '{}' has {} as a factor, not a number above 0", name, factor);
+  rope.scaling = RopeScaling::factors;
+  rope.frequency_factors.assign(factors.begin(), factors.end());
+}
+
+/// Every layer has tensors of its own. Said before lists of all that they need are made.
+void check_layer_count(const Checkpoint& checkpoint) {
+  const size_t tensors = checkpoint.source->tensors().size();
+  if (static_cast<size_t>(checkpoint.config.n_layers) > tensors)
+    fail(ErrorKind::input,
+         "the config promises {} layers, but the checkpoint has {} tensors in all: it is "
+         "incomplete, or the config is damaged",
+         checkpoint.config.n_layers, tensors);
 }
 
 void open_folder(const fs::path& folder, Checkpoint& checkpoint) {
   const fs::path config_path = folder / "config.json";
   if (!fs::exists(config_path))
     fail(ErrorKind::input, "has no config.json; give a Hugging Face model folder or a .gguf file");
-  const Json config = read_json_file(config_path);
+  const Json config = read_json_file(config_path.string());
   checkpoint.format = "safetensors";
   try {
     checkpoint.architecture =
@@ -102,23 +135,13 @@ void open_folder(const fs::path& folder, Checkpoint& checkpoint) {
     throw error.within("config.json");
   }
   checkpoint.source = open_safetensors(folder.string());
+  check_layer_count(checkpoint);
   checkpoint.tensors =
       checkpoint.architecture->tensors_of_hf(checkpoint.config, *checkpoint.source);
+  use_stored_unembedding(checkpoint);
   checkpoint.files = checkpoint.source->files();
   checkpoint.files.push_back(config_path.string());
-  const fs::path tokenizer_path = folder / "tokenizer.json";
-  if (fs::exists(tokenizer_path)) {
-    const fs::path settings_path = folder / "tokenizer_config.json";
-    const bool has_settings = fs::exists(settings_path);
-    try {
-      checkpoint.tokenizer = tokenizer_from_json(
-          read_json_file(tokenizer_path), has_settings ? read_json_file(settings_path) : Json());
-    } catch (const Error& error) {
-      throw error.within("tokenizer.json");
-    }
-    checkpoint.files.push_back(tokenizer_path.string());
-    if (has_settings) checkpoint.files.push_back(settings_path.string());
-  }
+  checkpoint.tokenizer = open_tokenizer(folder.string(), &checkpoint.files);
 }
 
 void open_gguf_file(const fs::path& path, Checkpoint& checkpoint) {
@@ -129,6 +152,7 @@ void open_gguf_file(const fs::path& path, Checkpoint& checkpoint) {
   checkpoint.config = checkpoint.architecture->config_from_gguf(file.metadata);
   checkpoint.config.check();
   checkpoint.source = std::move(file.tensors);
+  check_layer_count(checkpoint);
   checkpoint.tensors =
       checkpoint.architecture->tensors_of_gguf(checkpoint.config, *checkpoint.source);
   checkpoint.config.tied_embeddings = !checkpoint.tensors.unembedding.present();
@@ -182,6 +206,7 @@ std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config,
   add(tensors.final_norm_bias, {width}, "final norm bias");
   add(tensors.unembedding, {config.vocab_size, width}, "unembedding");
   add(tensors.unembedding_bias, {config.vocab_size}, "unembedding bias");
+  add(tensors.rope_factors, {config.rope.dimensions / 2}, "rotary frequency factors");
   // Where several parts share a stored tensor, they must cover it.
   std::map<std::string, int64_t> ends;
   for (const auto& one : all) {
@@ -207,6 +232,7 @@ Checkpoint open_checkpoint(const std::string& path) {
       open_gguf_file(path, checkpoint);
     }
     check_tensors(checkpoint);
+    read_rope_factors(checkpoint);
     if (checkpoint.tokenizer && checkpoint.tokenizer->vocab_size() > checkpoint.config.vocab_size)
       fail(ErrorKind::input, "the tokenizer has {} ids but the model's vocabulary only {}",
            checkpoint.tokenizer->vocab_size(), checkpoint.config.vocab_size);

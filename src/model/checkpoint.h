@@ -26,7 +26,8 @@ struct Checkpoint {
 /// Opens a folder (config.json, *.safetensors, tokenizer.json) or a .gguf file. Checks that the
 /// architecture is known, that every tensor it needs is there with the shape that the config
 /// implies, and that no tensor is left over that we would silently not use. Throws Error{input}
-/// naming the file and key or tensor. Reads headers only.
+/// naming the file and key or tensor. Reads headers only (and rotary factors, where there are
+/// some).
 Checkpoint open_checkpoint(const std::string& path);
 
 /// The shape [out, in], or [out], that a tensor must have, by its place in the model.

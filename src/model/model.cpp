@@ -44,7 +44,11 @@ int mlp_parts(const ModelConfig& config) {
 
 void Model::embed(int32_t token, int32_t position, float* out) const {
   const int64_t width = config_.d_model;
-  std::copy_n(embedding_.data() + token * width, width, out);
+  if (embedding_ != nullptr) {
+    std::copy_n(embedding_.get() + token * width, width, out);
+  } else {
+    unembedding_[token / kVocabTile]->copy_row(token % kVocabTile, out);
+  }
   if (config_.embedding_scale != 1.0)
     for (int64_t d = 0; d < width; ++d) out[d] *= static_cast<float>(config_.embedding_scale);
   if (positions_.empty()) return;
@@ -73,10 +77,10 @@ void Model::multiply(const Linear& linear, Rows input, float* out) const {
                            std::memory_order_relaxed);
 }
 
-void Model::rotate(int layer, float* vectors, int heads, int32_t position) const {
+void Model::rotate(int layer, float* vectors, int heads, TokenPlace place) const {
   if (config_.position != PositionKind::rotary) return;
-  const Rotary& rope = config_.layer_kind(layer).local_rope ? local_rope_ : rope_;
-  rope.turn(vectors, heads, config_.head_size, position);
+  const Rotations& rope = config_.layer_kind(layer).local_rope ? *local_rope_ : *rope_;
+  rope.turn(vectors, heads, config_.head_size, place);
 }
 
 AttentionPlace Model::attention_place(int layer, int64_t position) const {

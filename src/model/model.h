@@ -45,6 +45,7 @@ struct LayerWeights {
 struct LoadOptions {
   KernelSet kernels = KernelSet::native;
   ComputeType type = ComputeType::float32;
+  ThreadPool* threads = nullptr;  ///< that read and pack; null: the calling thread does
 };
 
 /// A loaded model: pieces of a transformer layer on up to kPanelRows rows. Every method treats its
@@ -53,7 +54,10 @@ struct LoadOptions {
 /// collective must be called by all ranks of the group together.
 class Model {
  public:
-  /// Reads the weights one tensor at a time. Throws Error{input} on damaged files.
+  /// Reads the weights, each byte once, a tensor (or those that are multiplied as one) at a time:
+  /// beside what is kept, memory holds no more than the largest of these. Where the embedding is
+  /// tied and the kernels keep rows, it is kept once, as the unembedding. Throws Error{input} on
+  /// damaged files and on values that the type cannot hold, Error{resource} when memory runs out.
   Model(const Checkpoint& checkpoint, Group& group, const LoadOptions& options);
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
@@ -67,7 +71,7 @@ class Model {
   void project_qkv(int layer, Rows resid, float* qkv) const;
   /// Rotates `heads` neighbouring heads of queries or keys, E floats each, in place; nothing where
   /// positions are learned.
-  void rotate(int layer, float* vectors, int heads, int32_t position) const;
+  void rotate(int layer, float* vectors, int heads, TokenPlace place) const;
   /// What attention at a position needs to know of a layer beside its keys.
   [[nodiscard]] AttentionPlace attention_place(int layer, int64_t position) const;
   /// Collective. The attention block's contribution [n, D] to the residual from z rows [n, H E].
@@ -90,7 +94,7 @@ class Model {
   void logits(int64_t tile, Rows normalised, float* out) const;
   static constexpr int64_t kVocabTile = 4096;
 
-  /// Bytes of all weights held.
+  /// Bytes of all weights held, as they are packed (resident_weight_bytes).
   [[nodiscard]] int64_t weight_bytes() const { return weight_bytes_; }
   /// Floating-point operations of all matrix products so far, a multiply and an add being two.
   [[nodiscard]] double product_flops() const {
@@ -112,14 +116,14 @@ class Model {
   KernelSet kernels_;
   ComputeType type_;
   Group* group_;
-  std::vector<float> embedding_;  ///< [V, D]
-  std::vector<float> positions_;  ///< [max_positions, D] or empty
+  std::unique_ptr<float[]> embedding_;  ///< [V, D]; null: rows of the unembedding serve
+  std::vector<float> positions_;        ///< [max_positions, D] or empty
   std::vector<LayerWeights> layers_;
   NormWeights final_norm_;
   std::vector<std::unique_ptr<Linear>> unembedding_;
-  std::vector<float> unembedding_bias_;  ///< [V] or empty
-  Rotary rope_;
-  Rotary local_rope_;
+  std::vector<float> unembedding_bias_;    ///< [V] or empty
+  std::unique_ptr<Rotations> rope_;        ///< null where positions are learned
+  std::unique_ptr<Rotations> local_rope_;  ///< null where no layer has its own
   int64_t weight_bytes_ = 0;
   mutable std::atomic<int64_t> multiply_adds_ = 0;
 };

@@ -59,8 +59,12 @@ std::string_view name_of(RopeScaling scaling) {
       return "llama3";
     case RopeScaling::yarn:
       return "yarn";
+    case RopeScaling::dynamic:
+      return "dynamic";
     case RopeScaling::longrope:
       return "longrope";
+    case RopeScaling::factors:
+      return "factors";
   }
   return "unknown";
 }
@@ -85,17 +89,21 @@ void check_rope(const RopeConfig& rope, int head_size) {
   if (!(std::isfinite(rope.attention_factor) && rope.attention_factor > 0.0))
     fail(ErrorKind::input, "the rotary attention factor is {}, not a positive number",
          rope.attention_factor);
-  const bool needs_context =
-      rope.scaling == RopeScaling::llama3 || rope.scaling == RopeScaling::yarn;
+  const bool needs_context = rope.scaling != RopeScaling::none &&
+                             rope.scaling != RopeScaling::linear &&
+                             rope.scaling != RopeScaling::factors;
   if (needs_context && rope.original_positions < 1)
     fail(ErrorKind::input, "rotary scaling of type {} needs the original context length",
          name_of(rope.scaling));
-  if (rope.scaling == RopeScaling::longrope &&
-      std::ssize(rope.frequency_factors) != rope.dimensions / 2)
-    fail(ErrorKind::input,
-         "rotary scaling has {} frequency factors for {} dimensions, not half as "
-         "many",
-         rope.frequency_factors.size(), rope.dimensions);
+  if (rope.scaling == RopeScaling::dynamic && rope.dimensions < 4)
+    fail(ErrorKind::input, "rotary scaling of type dynamic has no meaning for {} dimensions",
+         rope.dimensions);
+  if (rope.scaling != RopeScaling::longrope) return;
+  for (const auto* factors : {&rope.frequency_factors, &rope.long_frequency_factors})
+    if (std::ssize(*factors) != rope.dimensions / 2)
+      fail(ErrorKind::input,
+           "rotary scaling has {} frequency factors for {} dimensions, not half as many",
+           factors->size(), rope.dimensions);
 }
 
 void check_factor(const char* name, double value, bool zero_is_none) {
@@ -136,7 +144,6 @@ Json ModelConfig::to_json() const {
   for (const LayerKind& kind : layer_kinds) windows.push_back(kind.window);
   if (std::any_of(windows.begin(), windows.end(), [](int window) { return window > 0; }))
     json["windows"] = windows;
-  if (!positions_note.empty()) json["positions_note"] = positions_note;
   return json;
 }
 

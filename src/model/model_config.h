@@ -16,7 +16,7 @@ enum class PositionKind { rotary, learned };
 /// or one over all heads' numbers of a row at once.
 enum class QkNormKind { none, per_head, all_heads };
 /// How the frequencies of rotary positions are stretched beyond the context of pretraining.
-enum class RopeScaling { none, linear, llama3, yarn, longrope };
+enum class RopeScaling { none, linear, llama3, yarn, dynamic, longrope, factors };
 
 /// Rotary position embedding (Su et al. 2021). Frequency i of the n = dimensions / 2 is
 /// theta^(-2 i / dimensions), then scaled. Cosines and sines are multiplied by attention_factor.
@@ -26,13 +26,22 @@ struct RopeConfig {
   /// Neighbours (2 i, 2 i + 1) turn together, as in GPT-J; else i and i + dimensions / 2.
   bool interleaved = false;
   RopeScaling scaling = RopeScaling::none;
-  double factor = 1.0;                                   ///< linear, llama3, yarn
-  int original_positions = 0;                            ///< llama3, yarn: context of pretraining
+  double factor = 1.0;                                   ///< linear, llama3, yarn, dynamic
+  int original_positions = 0;                            ///< context of pretraining; not linear's
   double low_freq_factor = 1.0, high_freq_factor = 4.0;  ///< llama3
   double beta_fast = 32.0, beta_slow = 1.0;              ///< yarn
   bool truncate = true;                                  ///< yarn: whole dimensions as bounds
   double attention_factor = 1.0;                         ///< yarn, longrope
-  std::vector<double> frequency_factors;                 ///< longrope: one for each frequency
+  std::vector<double> frequency_factors;  ///< longrope, factors: what each frequency is divided by
+  std::vector<double> long_frequency_factors;  ///< the same, of prompts beyond it
+
+  /// Which of the rotations that dynamic and longrope have for prompts of different lengths a
+  /// prompt of so many tokens gets: 0 is the one of the original context, and the only one of the
+  /// other kinds. Prompts share the rows of a common beginning only where this is the same.
+  [[nodiscard]] int64_t rotation_of(int64_t tokens) const {
+    if (tokens <= original_positions) return 0;
+    return scaling == RopeScaling::dynamic ? tokens : scaling == RopeScaling::longrope ? 1 : 0;
+  }
   bool operator==(const RopeConfig&) const = default;
 };
 
@@ -41,6 +50,7 @@ struct LayerKind {
   int window = 0;             ///< keys that a query sees, itself included; 0: all before it
   bool local_rope = false;    ///< rotates by ModelConfig::local_rope
   double score_factor = 1.0;  ///< on top of the attention scale
+  bool operator==(const LayerKind&) const = default;
 };
 
 /// What a model is, in the terms that the layers understand. Architecture files map checkpoints
@@ -55,7 +65,6 @@ struct ModelConfig {
   int d_mlp = 0;             ///< F
   int vocab_size = 0;        ///< V
   int max_positions = 0;
-  std::string positions_note;  ///< why max_positions is less than the checkpoint promises
   NormKind norm = NormKind::rms;
   double norm_eps = 1e-5;
   ActivationKind activation = ActivationKind::silu;
@@ -85,6 +94,7 @@ struct ModelConfig {
   [[nodiscard]] Json to_json() const;
   /// Throws Error{input} when dimensions are missing, negative, absurd or contradict each other.
   void check() const;
+  bool operator==(const ModelConfig&) const = default;
 };
 
 }  // namespace mechsweep

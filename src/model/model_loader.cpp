@@ -1,123 +1,212 @@
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
+#include "core/thread_pool.h"
 #include "model/model.h"
+#include "model/tensor_reading.h"
+#include "model/weight_shapes.h"
 
 namespace mechsweep {
 
-/// Fills a Model from a checkpoint, one tensor at a time: the fp32 copy of a tensor lives only
-/// until it is packed.
+namespace {
+
+/// Values that a thread rounds at a time.
+constexpr int64_t kRoundedValues = int64_t{1} << 16;
+
+/// The cut of a row-parallel product's inputs: `count` things of `size` numbers in even parts.
+std::vector<Range> even_parts(int64_t count, int parts, int64_t size) {
+  std::vector<Range> ranges;
+  for (int part = 0; part < parts; ++part) {
+    const Range range = even_part(count, parts, part);
+    ranges.push_back({range.begin * size, range.end * size});
+  }
+  return ranges;
+}
+
+}  // namespace
+
+/// Fills a Model from a checkpoint, one matrix of the model at a time: its fp32 values lie in one
+/// buffer, the same for all, until they are packed.
 class ModelLoader {
  public:
-  ModelLoader(Model& model, const Checkpoint& checkpoint)
-      : model_(model), checkpoint_(checkpoint) {}
+  ModelLoader(Model& model, const Checkpoint& checkpoint, ThreadPool& threads)
+      : model_(model),
+        checkpoint_(checkpoint),
+        threads_(threads),
+        shapes_(weight_shapes(checkpoint.config)) {}
 
   void load() {
     const ModelConfig& config = model_.config_;
     const ModelTensors& tensors = checkpoint_.tensors;
-    model_.embedding_ = keep(read(tensors.embedding));
-    if (tensors.positions.present()) model_.positions_ = keep(read(tensors.positions));
-    for (const LayerTensors& layer : tensors.layers) model_.layers_.push_back(load_layer(layer));
+    buffer_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(largest_matrix()));
+    load_embedding();
+    model_.positions_ = keep_if_there(tensors.positions);
+    load_layers();
     model_.final_norm_ = norm(tensors.final_norm, tensors.final_norm_bias);
-    load_unembedding();
     if (config.position == PositionKind::rotary) {
-      model_.rope_ = rotary(config.rope);
-      if (config.local_rope.dimensions > 0) model_.local_rope_ = rotary(config.local_rope);
+      model_.rope_ = std::make_unique<Rotations>(config.rope, config.max_positions);
+      if (config.local_rope.dimensions > 0)
+        model_.local_rope_ = std::make_unique<Rotations>(config.local_rope, config.max_positions);
     }
   }
 
  private:
-  /// [out, in] or [out], fp32, contiguous.
-  at::Tensor read(const TensorRef& ref) const {
-    const TensorInfo* info = checkpoint_.source->find(ref.name);
-    ensure(info != nullptr, "a tensor that was checked is gone");
-    const bool all = ref.rows.size() == 0;
-    at::Tensor tensor;
-    if (ref.pieces.count > 0) {
-      tensor = read_pieces(ref, *info);
-    } else if (ref.transposed) {
-      tensor = at::empty(info->shape, at::kFloat);
-      checkpoint_.source->read_rows(ref.name, 0, info->shape[0], tensor.mutable_data_ptr<float>());
-      tensor = tensor.t();
-      if (!all) tensor = tensor.narrow(0, ref.rows.begin, ref.rows.size());
-      tensor = tensor.contiguous();
-    } else {
-      const Range rows = all ? Range{0, info->shape[0]} : ref.rows;
-      std::vector<int64_t> shape = info->shape;
-      shape[0] = rows.size();
-      tensor = at::empty(shape, at::kFloat);
-      checkpoint_.source->read_rows(ref.name, rows.begin, rows.end,
-                                    tensor.mutable_data_ptr<float>());
+  [[nodiscard]] int64_t largest_matrix() const {
+    const int64_t tile = std::min<int64_t>(Model::kVocabTile, model_.config_.vocab_size);
+    return std::max({shapes_.qkv.values(), shapes_.out.values(), shapes_.up.values(),
+                     shapes_.down.values(), tile * model_.config_.d_model});
+  }
+
+  /// Rows of a ref, rounded to the run's type.
+  void read(const TensorRef& ref, Range rows, float* out) const {
+    const int64_t columns = tensor_extent(*checkpoint_.source, ref).columns;
+    read_tensor(*checkpoint_.source, ref, rows, {0, columns}, threads_, out);
+    round(ref, rows.size() * columns, out);
+  }
+  /// All rows of refs, one after another.
+  void read(const std::vector<TensorRef>& refs, float* out) const {
+    for (const TensorRef& ref : joined_refs(refs)) {
+      const TensorExtent extent = tensor_extent(*checkpoint_.source, ref);
+      read(ref, {0, extent.rows}, out);
+      out += extent.values();
     }
-    if (ref.interleaved_heads > 0) tensor = undo_interleaving(tensor, ref.interleaved_heads);
-    if (ref.add_one) tensor += 1.0F;
-    return model_.type_ == ComputeType::bfloat16 ? tensor.to(at::kBFloat16).to(at::kFloat) : tensor;
   }
 
-  at::Tensor read_pieces(const TensorRef& ref, const TensorInfo& info) const {
-    ensure(!ref.transposed, "pieces of a transposed tensor");
-    const RowPieces& pieces = ref.pieces;
-    std::vector<int64_t> shape = info.shape;
-    shape[0] = pieces.count * pieces.size;
-    at::Tensor tensor = at::empty(shape, at::kFloat);
-    const int64_t floats = tensor.numel() / pieces.count;
-    for (int64_t i = 0; i < pieces.count; ++i) {
-      const int64_t first = pieces.offset + i * pieces.stride;
-      checkpoint_.source->read_rows(ref.name, first, first + pieces.size,
-                                    tensor.mutable_data_ptr<float>() + i * floats);
-    }
-    return tensor;
+  void round(const TensorRef& ref, int64_t count, float* values) const {
+    const ComputeType type = model_.type_;
+    if (type == ComputeType::float32) return;
+    threads_.parallel_for((count + kRoundedValues - 1) / kRoundedValues, [&](int64_t part) {
+      float* first = values + part * kRoundedValues;
+      const int64_t size = std::min(kRoundedValues, count - part * kRoundedValues);
+      const int64_t overflow = first_overflow(type, first, size);
+      if (overflow >= 0)
+        fail(ErrorKind::input,
+             "{}: tensor '{}' has the value {}, and the largest number of {} is {}; choose another "
+             "dtype for this model",
+             checkpoint_.path, ref.name, first[overflow], compute_type_name(type),
+             largest_number(type));
+      round_to(type, first, size);
+    });
   }
 
-  /// Rows of a head stored as (0, E/2, 1, E/2 + 1, ...) back to (0, 1, ..., E - 1).
-  static at::Tensor undo_interleaving(const at::Tensor& tensor, int heads) {
-    std::vector<int64_t> shape = tensor.sizes().vec();
-    const int64_t head_size = shape[0] / heads;
-    const at::Tensor pairs = tensor.reshape({heads, head_size / 2, 2, -1});
-    return pairs.transpose(1, 2).contiguous().reshape(shape);
-  }
-
-  std::vector<float> keep(const at::Tensor& tensor) {
-    model_.weight_bytes_ += tensor.numel() * 4;
-    const at::Tensor whole = tensor.contiguous();
-    return {whole.const_data_ptr<float>(), whole.const_data_ptr<float>() + whole.numel()};
-  }
-
-  std::unique_ptr<Linear> pack(const at::Tensor& weight, ComputeType type,
+  std::unique_ptr<Linear> pack(const float* values, const MatrixShape& shape, ComputeType type,
                                std::vector<Range> parts = {}) {
-    const at::Tensor whole = weight.contiguous();
-    auto linear = make_linear({.values = whole.const_data_ptr<float>(),
-                               .out_features = whole.size(0),
-                               .in_features = whole.size(1),
-                               .parts = std::move(parts)},
+    auto linear = make_linear({.values = values,
+                               .out_features = shape.rows,
+                               .in_features = shape.columns,
+                               .parts = std::move(parts),
+                               .threads = &threads_},
                               model_.kernels_, type);
     model_.weight_bytes_ += linear->bytes();
     return linear;
   }
-  std::unique_ptr<Linear> pack(const at::Tensor& weight) { return pack(weight, model_.type_); }
-
-  /// The cut of a row-parallel product's inputs: `count` things of `size` numbers in even parts.
-  static std::vector<Range> even_parts(int64_t count, int parts, int64_t size) {
-    std::vector<Range> ranges;
-    for (int part = 0; part < parts; ++part) {
-      const Range range = even_part(count, parts, part);
-      ranges.push_back({range.begin * size, range.end * size});
-    }
-    return ranges;
+  /// The matrix of refs one under another.
+  std::unique_ptr<Linear> load(const std::vector<TensorRef>& refs, const MatrixShape& shape,
+                               std::vector<Range> parts = {}) {
+    read(refs, buffer_.get());
+    return pack(buffer_.get(), shape, model_.type_, std::move(parts));
   }
 
   std::vector<float> keep_if_there(const TensorRef& ref) {
-    return ref.present() ? keep(read(ref)) : std::vector<float>();
+    if (!ref.present()) return {};
+    std::vector<float> values(
+        static_cast<size_t>(tensor_extent(*checkpoint_.source, ref).values()));
+    read({ref}, values.data());
+    model_.weight_bytes_ += std::ssize(values) * 4;
+    return values;
   }
 
   NormWeights norm(const TensorRef& gain, const TensorRef& bias) {
     return {keep_if_there(gain), keep_if_there(bias)};
   }
 
-  /// The values of a bias, or zeros where this one is absent but a neighbour has one.
-  at::Tensor bias_or_zeros(const TensorRef& ref, int64_t size) const {
-    return ref.present() ? read(ref) : at::zeros({size}, at::kFloat);
+  struct Bias {
+    const TensorRef& ref;
+    int64_t size = 0;
+  };
+  /// Biases one after another, zeros where one is absent but a neighbour is there.
+  std::vector<float> biases(const std::vector<Bias>& all) {
+    int64_t size = 0;
+    bool any = false;
+    for (const Bias& one : all) {
+      size += one.size;
+      any = any || one.ref.present();
+    }
+    if (!any) return {};
+    std::vector<float> values(static_cast<size_t>(size), 0.0F);
+    float* out = values.data();
+    for (const Bias& one : all) {
+      if (one.ref.present()) read({one.ref}, out);
+      out += one.size;
+    }
+    model_.weight_bytes_ += size * 4;
+    return values;
+  }
+
+  /// The embedding, unless the unembedding has it, and the unembedding.
+  void load_embedding() {
+    const TensorRef& embedding = checkpoint_.tensors.embedding;
+    const TensorRef& unembedding = checkpoint_.tensors.unembedding;
+    const int64_t vocab = model_.config_.vocab_size;
+    const int64_t width = model_.config_.d_model;
+    const bool tied = !unembedding.present();
+    if (!has_one_table(checkpoint_, model_.kernels_)) {
+      const int64_t values = vocab * width;
+      model_.embedding_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(values));
+      read({embedding}, model_.embedding_.get());
+      model_.weight_bytes_ += values * 4;
+    }
+    // Logits are fp32 whatever the type of the run.
+    for (int64_t begin = 0; begin < vocab; begin += Model::kVocabTile) {
+      const Range rows = {begin, std::min(begin + Model::kVocabTile, vocab)};
+      const bool held = tied && model_.embedding_ != nullptr;
+      if (!held) read(tied ? embedding : unembedding, rows, buffer_.get());
+      model_.unembedding_.push_back(
+          pack(held ? model_.embedding_.get() + begin * width : buffer_.get(), {rows.size(), width},
+               ComputeType::float32));
+    }
+    model_.unembedding_bias_ = keep_if_there(checkpoint_.tensors.unembedding_bias);
+  }
+
+  /// Matrices of a layer.
+  static std::vector<const TensorRef*> matrices(const LayerTensors& layer) {
+    return {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
+  }
+
+  /// Layers as their tensors follow one another in the files.
+  [[nodiscard]] std::vector<size_t> layers_in_file_order() const {
+    std::map<std::string, size_t> places;
+    for (const TensorInfo& info : checkpoint_.source->tensors())
+      places.emplace(info.name, places.size());
+    std::vector<std::pair<size_t, size_t>> order;
+    for (size_t l = 0; l < checkpoint_.tensors.layers.size(); ++l)
+      order.emplace_back(places[checkpoint_.tensors.layers[l].q.name], l);
+    std::sort(order.begin(), order.end());
+    std::vector<size_t> layers;
+    for (const auto& [place, layer] : order) layers.push_back(layer);
+    return layers;
+  }
+
+  void load_layers() {
+    const std::vector<LayerTensors>& layers = checkpoint_.tensors.layers;
+    const std::vector<size_t> order = layers_in_file_order();
+    const auto expect = [&](size_t i) {
+      if (i >= order.size()) return;
+      for (const TensorRef* ref : matrices(layers[order[i]]))
+        if (ref->present()) checkpoint_.source->expect_reading(ref->name);
+    };
+    model_.layers_.resize(layers.size());
+    expect(0);
+    for (size_t i = 0; i < order.size(); ++i) {
+      expect(i + 1);  // comes in while this layer is converted
+      model_.layers_[order[i]] = load_layer(layers[order[i]]);
+    }
   }
 
   LayerWeights load_layer(const LayerTensors& layer) {
@@ -135,60 +224,34 @@ class ModelLoader {
 
   void load_attention(const LayerTensors& layer, LayerWeights& weights) {
     const ModelConfig& config = model_.config_;
-    weights.qkv = pack(at::cat({read(layer.q), read(layer.k), read(layer.v)}));
-    if (layer.q_bias.present() || layer.k_bias.present() || layer.v_bias.present()) {
-      const int64_t q_rows = int64_t{config.n_heads} * config.head_size;
-      const int64_t kv_rows = int64_t{config.n_kv_heads} * config.head_size;
-      weights.qkv_bias =
-          keep(at::cat({bias_or_zeros(layer.q_bias, q_rows), bias_or_zeros(layer.k_bias, kv_rows),
-                        bias_or_zeros(layer.v_bias, kv_rows)}));
-    }
-    weights.out = pack(read(layer.o), model_.type_,
+    const int64_t q_rows = int64_t{config.n_heads} * config.head_size;
+    const int64_t kv_rows = int64_t{config.n_kv_heads} * config.head_size;
+    weights.qkv = load({layer.q, layer.k, layer.v}, shapes_.qkv);
+    weights.qkv_bias =
+        biases({{layer.q_bias, q_rows}, {layer.k_bias, kv_rows}, {layer.v_bias, kv_rows}});
+    weights.out = load({layer.o}, shapes_.out,
                        even_parts(config.n_heads, attention_parts(config), config.head_size));
-    if (layer.o_bias.present()) weights.out_bias = keep(read(layer.o_bias));
+    weights.out_bias = keep_if_there(layer.o_bias);
   }
 
   void load_mlp(const LayerTensors& layer, LayerWeights& weights) {
     const ModelConfig& config = model_.config_;
-    at::Tensor up = read(layer.up);
-    if (config.gated_mlp) up = at::cat({read(layer.gate), up});
-    weights.up = pack(up);
-    if (layer.up_bias.present() || layer.gate_bias.present()) {
-      at::Tensor bias = bias_or_zeros(layer.up_bias, config.d_mlp);
-      if (config.gated_mlp) bias = at::cat({bias_or_zeros(layer.gate_bias, config.d_mlp), bias});
-      weights.up_bias = keep(bias);
+    if (config.gated_mlp) {
+      weights.up = load({layer.gate, layer.up}, shapes_.up);
+      weights.up_bias = biases({{layer.gate_bias, config.d_mlp}, {layer.up_bias, config.d_mlp}});
+    } else {
+      weights.up = load({layer.up}, shapes_.up);
+      weights.up_bias = biases({{layer.up_bias, config.d_mlp}});
     }
-    weights.down =
-        pack(read(layer.down), model_.type_, even_parts(config.d_mlp, mlp_parts(config), 1));
-    if (layer.down_bias.present()) weights.down_bias = keep(read(layer.down_bias));
-  }
-
-  void load_unembedding() {
-    const TensorRef& ref = checkpoint_.tensors.unembedding;
-    const int64_t vocab = model_.config_.vocab_size;
-    const at::Tensor table =
-        ref.present()
-            ? read(ref)
-            : at::from_blob(model_.embedding_.data(), {vocab, model_.config_.d_model}, at::kFloat);
-    // Logits are fp32 whatever the type of the run.
-    for (int64_t begin = 0; begin < vocab; begin += Model::kVocabTile)
-      model_.unembedding_.push_back(
-          pack(table.narrow(0, begin, std::min(Model::kVocabTile, vocab - begin)),
-               ComputeType::float32));
-    model_.unembedding_bias_ = keep_if_there(checkpoint_.tensors.unembedding_bias);
-  }
-
-  [[nodiscard]] Rotary rotary(const RopeConfig& rope) const {
-    // The same library calls as transformers makes: at long positions one unit in the last place of
-    // a frequency is an angle that can be seen.
-    const at::Tensor exponents = at::arange(0, rope.dimensions, 2, at::kFloat) / rope.dimensions;
-    const at::Tensor powers = at::pow(rope.theta, exponents).contiguous();
-    const float* values = powers.const_data_ptr<float>();
-    return {rope, {values, values + powers.numel()}, model_.config_.max_positions};
+    weights.down = load({layer.down}, shapes_.down, even_parts(config.d_mlp, mlp_parts(config), 1));
+    weights.down_bias = keep_if_there(layer.down_bias);
   }
 
   Model& model_;
   const Checkpoint& checkpoint_;
+  ThreadPool& threads_;
+  WeightShapes shapes_;
+  std::unique_ptr<float[]> buffer_;  ///< one matrix, fp32
 };
 
 Model::Model(const Checkpoint& checkpoint, Group& group, const LoadOptions& options)
@@ -196,7 +259,9 @@ Model::Model(const Checkpoint& checkpoint, Group& group, const LoadOptions& opti
   const at::NoGradGuard no_grad;
   ensure(group.size() == 1, "tensor parallel loading was asked for before it exists");
   try {
-    ModelLoader(*this, checkpoint).load();
+    std::optional<ThreadPool> own;
+    ThreadPool& threads = options.threads != nullptr ? *options.threads : own.emplace(1);
+    ModelLoader(*this, checkpoint, threads).load();
   } catch (const std::bad_alloc&) {
     fail(ErrorKind::resource, "{}: not enough memory for the weights", checkpoint.path);
   } catch (const c10::Error& error) {

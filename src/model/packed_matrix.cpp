@@ -1,12 +1,13 @@
 #include "model/packed_matrix.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
 #include "core/error.h"
+#include "core/thread_pool.h"
+#include "model/narrow_kernels.h"
 #include "model/vector_math.h"
 
 namespace mechsweep {
@@ -21,18 +22,6 @@ constexpr int kTreeLevels = 4;
 constexpr int kMostRows = 8;
 /// After so many steps of k a tile asks for memory that is read later.
 constexpr int64_t kSteps = 4;
-
-using Half16 __attribute__((vector_size(kLanes * sizeof(uint16_t)), aligned(2))) = uint16_t;
-using Whole16 __attribute__((vector_size(kLanes * sizeof(uint32_t)), aligned(4))) = uint32_t;
-
-/// fp32 values of a strip of bfloat16.
-MECHSWEEP_MULTIVERSION
-void widen(const uint16_t* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Half16 halves = *reinterpret_cast<const Half16*>(from + i);
-    store(to + i, std::bit_cast<Float16>(__builtin_convertvector(halves, Whole16) << 16));
-  }
-}
 
 /// Sums of a tile: [rows, kVectors].
 struct TileSums {
@@ -161,87 +150,104 @@ void multiply_here(const StripProduct& product) {
 }
 
 /// Rows [columns, K] of a weight side by side: [K, kStrip], in the order in which they are written.
-template <typename Value, typename Convert>
-void pack_strip(const float* rows, int64_t columns, int64_t k, const Convert& convert, Value* to) {
+void pack_strip(const float* rows, int64_t columns, int64_t k, float* to) {
   for (int64_t i = 0; i < k; ++i, to += kStrip)
-    for (int64_t j = 0; j < columns; ++j) to[j] = convert(rows[j * k + i]);
+    for (int64_t j = 0; j < columns; ++j) to[j] = rows[j * k + i];
 }
 
-uint16_t upper_half(float value) {
-  return static_cast<uint16_t>(std::bit_cast<uint32_t>(rounded_to_bfloat16(value)) >> 16);
+/// The same in 16 bits, a piece of the strip at a time.
+void pack_strip(const float* rows, int64_t columns, int64_t k, const NarrowKernels& narrow,
+                uint16_t* to) {
+  constexpr int64_t kPiece = 16;
+  float piece[kPiece * kStrip] = {};
+  for (int64_t begin = 0; begin < k; begin += kPiece) {
+    const int64_t size = std::min(kPiece, k - begin);
+    for (int64_t i = 0; i < size; ++i)
+      for (int64_t j = 0; j < columns; ++j) piece[i * kStrip + j] = rows[j * k + begin + i];
+    narrow.narrow(piece, size * kStrip, to + begin * kStrip);
+  }
 }
 
 }  // namespace
-
-float rounded_to_bfloat16(float value) {
-  if (value != value) return value;
-  uint32_t bits = std::bit_cast<uint32_t>(value);
-  bits += 0x7fffU + ((bits >> 16) & 1U);
-  return std::bit_cast<float>(bits & 0xffff0000U);
-}
-
-void round_to_bfloat16(const float* from, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = rounded_to_bfloat16(from[i]);
-}
 
 void PackedMatrix::FreeAligned::operator()(void* memory) const {
   std::free(memory);
 }
 
 PackedMatrix::PackedMatrix(const LinearWeight& weight, ComputeType type)
-    : n_(weight.out_features),
-      k_(weight.in_features),
-      parts_(weight.parts),
-      half_(type == ComputeType::bfloat16) {
+    : n_(weight.out_features), k_(weight.in_features), parts_(weight.parts), type_(type) {
   if (parts_.empty()) parts_.push_back({0, k_});
   ensure(parts_.size() <= size_t{1} << (kTreeLevels - 1), "a sum has more parts than planned for");
   joins_ = joins_after(parts_.size());
-  const int64_t strips = (n_ + kStrip - 1) / kStrip;
-  const auto bytes = static_cast<size_t>(round_up(strips * k_ * kStrip * (half_ ? 2 : 4), 64));
+  const auto bytes = static_cast<size_t>(round_up(this->bytes(), 64));
   values_.reset(std::aligned_alloc(64, std::max<size_t>(64, bytes)));
   if (values_ == nullptr) throw std::bad_alloc();
-  std::memset(values_.get(), 0, bytes);
-  for (int64_t column = 0; column < n_; column += kStrip) {
-    const float* first = weight.values + column * k_;
-    const int64_t columns = std::min(kStrip, n_ - column);
-    if (half_) {
-      pack_strip(first, columns, k_, upper_half,
-                 static_cast<uint16_t*>(values_.get()) + column * k_);
-    } else {
-      pack_strip(
-          first, columns, k_, [](float x) { return x; },
-          static_cast<float*>(values_.get()) + column * k_);
-    }
+  const int64_t strips = (n_ + kStrip - 1) / kStrip;
+  const auto fill = [&](int64_t strip) { fill_strip(strip, weight.values + strip * kStrip * k_); };
+  if (weight.threads != nullptr) {
+    weight.threads->parallel_for(strips, fill);
+  } else {
+    for (int64_t strip = 0; strip < strips; ++strip) fill(strip);
   }
 }
 
+void PackedMatrix::fill_strip(int64_t strip, const float* first) {
+  const int64_t column = strip * kStrip;
+  const int64_t columns = std::min(kStrip, n_ - column);
+  if (type_ == ComputeType::float32) {
+    float* to = static_cast<float*>(values_.get()) + column * k_;
+    if (columns < kStrip) std::fill_n(to, k_ * kStrip, 0.0F);
+    pack_strip(first, columns, k_, to);
+  } else {
+    pack_strip(first, columns, k_, narrow_kernels(type_).front(),
+               static_cast<uint16_t*>(values_.get()) + column * k_);
+  }
+}
+
+void PackedMatrix::copy_row(int64_t row, float* out) const {
+  const int64_t first = row / kStrip * kStrip * k_ + row % kStrip;
+  if (type_ == ComputeType::float32) {
+    const float* values = static_cast<const float*>(values_.get()) + first;
+    for (int64_t i = 0; i < k_; ++i) out[i] = values[i * kStrip];
+    return;
+  }
+  const uint16_t* values = static_cast<const uint16_t*>(values_.get()) + first;
+  std::vector<uint16_t> narrow(static_cast<size_t>(k_));
+  for (int64_t i = 0; i < k_; ++i) narrow[static_cast<size_t>(i)] = values[i * kStrip];
+  narrow_kernels(type_).front().widen(narrow.data(), k_, out);
+}
+
 int64_t PackedMatrix::bytes() const {
-  return (n_ + kStrip - 1) / kStrip * kStrip * k_ * (half_ ? 2 : 4);
+  return packed_bytes(KernelSet::native, type_, n_, k_);
 }
 
 void PackedMatrix::multiply(Rows input, float* out) const {
   static thread_local std::vector<float> rounded;
   static thread_local std::vector<float> strip;
   std::vector<const float*> rows(input.begin(), input.end());
-  if (half_) {
+  const bool narrow = type_ != ComputeType::float32;
+  if (narrow) {
     rounded.resize(std::max<size_t>(rounded.size(), input.size() * k_));
     strip.resize(std::max<size_t>(strip.size(), k_ * kStrip));
     for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i] = rounded.data() + static_cast<int64_t>(i) * k_;
-      round_to_bfloat16(input[i], k_, rounded.data() + static_cast<int64_t>(i) * k_);
+      float* row = rounded.data() + static_cast<int64_t>(i) * k_;
+      std::copy_n(input[i], k_, row);
+      round_to(type_, row, k_);
+      rows[i] = row;
     }
   }
   const auto* values = static_cast<const float*>(values_.get());
   const int64_t strips = (n_ + kStrip - 1) / kStrip;
-  const int64_t strip_floats = k_ * kStrip / (half_ ? 2 : 1);
+  const int64_t strip_floats = k_ * kStrip / (narrow ? 2 : 1);
   for (int64_t column = 0; column < n_; column += kStrip) {
     const int64_t next = std::min(column / kStrip + 1, strips - 1);
     // A strip is widened once for all rows of the panel.
-    if (half_)
-      widen(static_cast<const uint16_t*>(values_.get()) + column * k_, k_ * kStrip, strip.data());
+    if (narrow)
+      narrow_kernels(type_).front().widen(static_cast<const uint16_t*>(values_.get()) + column * k_,
+                                          k_ * kStrip, strip.data());
     multiply_here({.input = rows.data(),
                    .rows = static_cast<int64_t>(rows.size()),
-                   .strip = half_ ? strip.data() : values + column * k_,
+                   .strip = narrow ? strip.data() : values + column * k_,
                    .column = column,
                    .n = n_,
                    .parts = parts_,

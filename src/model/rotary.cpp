@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <numbers>
+
+#include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "model/row_kernels.h"
@@ -62,12 +65,29 @@ void scale_yarn(const RopeConfig& rope, const std::vector<float>& powers,
 
 }  // namespace
 
-std::vector<float> rotary_frequencies(const RopeConfig& rope, std::vector<float> powers) {
+std::vector<float> rotary_powers(const RopeConfig& rope, int64_t tokens) {
+  // The same library calls as transformers makes, in fp32: at long positions one unit in the last
+  // place of a frequency is an angle that can be seen.
+  at::Tensor theta = at::scalar_tensor(rope.theta, at::kFloat);
+  if (rope.scaling == RopeScaling::dynamic && rope.rotation_of(tokens) != 0) {
+    const at::Tensor length = at::scalar_tensor(tokens, at::kLong);
+    const at::Tensor growth = rope.factor * length / rope.original_positions - (rope.factor - 1.0);
+    theta = rope.theta * at::pow(growth, rope.dimensions / (rope.dimensions - 2.0));
+  }
+  const at::Tensor exponents = at::arange(0, rope.dimensions, 2, at::kFloat) / rope.dimensions;
+  const at::Tensor powers = at::pow(theta, exponents).contiguous();
+  const float* values = powers.const_data_ptr<float>();
+  return {values, values + powers.numel()};
+}
+
+std::vector<float> rotary_frequencies(const RopeConfig& rope, const std::vector<float>& powers,
+                                      int64_t tokens) {
   std::vector<float> frequencies;
   frequencies.reserve(powers.size());
   for (const float power : powers) frequencies.push_back(1.0F / power);
   switch (rope.scaling) {
     case RopeScaling::none:
+    case RopeScaling::dynamic:
       break;
     case RopeScaling::linear:
       for (float& frequency : frequencies) frequency /= static_cast<float>(rope.factor);
@@ -78,19 +98,27 @@ std::vector<float> rotary_frequencies(const RopeConfig& rope, std::vector<float>
     case RopeScaling::yarn:
       scale_yarn(rope, powers, frequencies);
       break;
-    case RopeScaling::longrope:
-      ensure(rope.frequency_factors.size() == powers.size(), "longrope has too few factors");
+    case RopeScaling::factors:
+      ensure(rope.frequency_factors.size() == powers.size(), "a frequency has no factor");
       for (size_t i = 0; i < powers.size(); ++i)
-        frequencies[i] = 1.0F / (static_cast<float>(rope.frequency_factors[i]) * powers[i]);
+        frequencies[i] /= static_cast<float>(rope.frequency_factors[i]);
       break;
+    case RopeScaling::longrope: {
+      const std::vector<double>& factors =
+          rope.rotation_of(tokens) == 0 ? rope.frequency_factors : rope.long_frequency_factors;
+      ensure(factors.size() == powers.size(), "longrope has too few factors");
+      for (size_t i = 0; i < powers.size(); ++i)
+        frequencies[i] = 1.0F / (static_cast<float>(factors[i]) * powers[i]);
+      break;
+    }
   }
   return frequencies;
 }
 
-Rotary::Rotary(const RopeConfig& rope, std::vector<float> powers, int max_positions)
+Rotary::Rotary(const RopeConfig& rope, int64_t tokens, int max_positions)
     : interleaved_(rope.interleaved),
       factor_(static_cast<float>(rope.attention_factor)),
-      frequencies_(rotary_frequencies(rope, std::move(powers))) {
+      frequencies_(rotary_frequencies(rope, rotary_powers(rope, tokens), tokens)) {
   const int64_t width = 2 * std::ssize(frequencies_);
   const int kept = std::min(kTurnsKept, max_positions);
   turns_.resize(kept * width);
@@ -122,6 +150,26 @@ void Rotary::turn(float* vectors, int heads, int64_t head_size, int32_t position
   } else {
     rotate_heads(vectors, heads, head_size, turns, half);
   }
+}
+
+Rotations::Rotations(const RopeConfig& rope, int max_positions)
+    : rope_(rope), original_(rope, 0, max_positions) {}
+
+const Rotary& Rotations::of(int64_t rotation, int64_t tokens) const {
+  if (rotation == 0) return original_;
+  {
+    const std::shared_lock lock(mutex_);
+    const auto found = others_.find(rotation);
+    if (found != others_.end()) return *found->second;
+  }
+  const std::unique_lock lock(mutex_);
+  std::unique_ptr<Rotary>& place = others_[rotation];
+  if (!place) place = std::make_unique<Rotary>(rope_, tokens, static_cast<int>(tokens));
+  return *place;
+}
+
+void Rotations::turn(float* vectors, int heads, int64_t head_size, TokenPlace place) const {
+  of(rope_.rotation_of(place.tokens), place.tokens).turn(vectors, heads, head_size, place.position);
 }
 
 }  // namespace mechsweep

@@ -1,25 +1,38 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
+#include <shared_mutex>
 #include <vector>
 
 #include "model/model_config.h"
 
 namespace mechsweep {
 
-/// The frequencies of a rotary position embedding. `powers`: theta^(2 i / dimensions) in fp32, one
-/// for each pair of dimensions. Every step is in fp32 and in the order in which transformers
+/// theta^(2 i / dimensions), one for each pair of dimensions, for prompts of so many tokens:
+/// dynamic scaling has a larger theta for those beyond the original context (the "NTK-aware" base).
+std::vector<float> rotary_powers(const RopeConfig& rope, int64_t tokens);
+
+/// The frequencies of a rotary position embedding from rotary_powers for prompts of so many tokens,
+/// in fp32. Every step is in fp32 and in the order in which transformers
 /// computes it: at long positions one unit in the last place is an angle that can be seen. Scaling
 /// by the papers: linear (Chen et al. 2023), llama3 (Meta 2024, Llama 3.1), yarn (Peng et al.
-/// 2023, section 3.2), longrope (Ding et al. 2024, the factors of short prompts).
-std::vector<float> rotary_frequencies(const RopeConfig& rope, std::vector<float> powers);
+/// 2023, section 3.2), longrope (Ding et al. 2024).
+std::vector<float> rotary_frequencies(const RopeConfig& rope, const std::vector<float>& powers,
+                                      int64_t tokens);
 
-/// Turns heads by their positions' angles.
+/// Where a token stands: at a position of a sequence of so many tokens.
+struct TokenPlace {
+  int32_t position = 0;
+  int32_t tokens = 0;
+};
+
+/// Turns heads by their positions' angles, as prompts of one length have them.
 class Rotary {
  public:
-  Rotary() = default;
   /// Cosines and sines of the first positions are kept, others computed when they are needed.
-  Rotary(const RopeConfig& rope, std::vector<float> powers, int max_positions);
+  Rotary(const RopeConfig& rope, int64_t tokens, int max_positions);
 
   /// Rotates `heads` neighbouring heads of `head_size` floats in place.
   void turn(float* vectors, int heads, int64_t head_size, int32_t position) const;
@@ -32,6 +45,22 @@ class Rotary {
   float factor_ = 1.0F;
   std::vector<float> frequencies_;
   std::vector<float> turns_;  ///< compute_turns of the first positions
+};
+
+/// The rotations of a model's layers for prompts of all lengths. Safe to use from several threads.
+class Rotations {
+ public:
+  Rotations(const RopeConfig& rope, int max_positions);
+  void turn(float* vectors, int heads, int64_t head_size, TokenPlace place) const;
+
+ private:
+  /// Made when the first prompt of its length comes.
+  const Rotary& of(int64_t rotation, int64_t tokens) const;
+
+  RopeConfig rope_;
+  Rotary original_;
+  mutable std::shared_mutex mutex_;
+  mutable std::map<int64_t, std::unique_ptr<Rotary>> others_;  ///< by RopeConfig::rotation_of
 };
 
 }  // namespace mechsweep

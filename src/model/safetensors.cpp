@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/json_text.h"
+#include "model/json_file.h"
 #include "model/safetensors_header.h"
 #include "model/tensor_files.h"
 
@@ -46,7 +48,7 @@ using ShardMap = std::map<std::string, std::vector<std::string>>;
 
 ShardMap read_index(const InputFile& index) {
   index.refuse_lfs_pointer();
-  const Json json = read_strict_json(index, 0, index.size_bytes(), "the index");
+  const Json json = read_json(index, 0, index.size_bytes(), "the index");
   const auto weights = json.is_object() ? json.find("weight_map") : json.end();
   if (weights == json.end() || !weights->is_object() || weights->empty()) {
     index.refuse("the index has no 'weight_map' that names tensors; fetch it again");
@@ -57,7 +59,7 @@ ShardMap read_index(const InputFile& index) {
       index.refuse(
           fmt::format("the index places tensor {} in {}, which is not a file inside its "
                       "folder; fetch the index again",
-                      printable(name), printable(shard.dump())));
+                      printable(name), show_json(shard)));
     }
     shards[shard.get<std::string>()].push_back(name);
   }

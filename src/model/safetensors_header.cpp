@@ -4,11 +4,11 @@
 #include <cstring>
 #include <limits>
 #include <optional>
-#include <set>
 #include <tuple>
 #include <utility>
 
 #include "core/error.h"
+#include "model/json_file.h"
 
 // The format: huggingface/safetensors, README, "Format". A little-endian uint64 length, that many
 // bytes of JSON, then the data that the JSON's data_offsets count in.
@@ -17,8 +17,6 @@ namespace mechsweep {
 namespace {
 
 constexpr uint64_t kLengthBytes = 8;
-constexpr uint64_t kLargestJson = 100'000'000;  // the reference reader's limit
-constexpr size_t kDeepestJson = 8;
 
 struct DataType {
   uint64_t bytes;
@@ -48,45 +46,6 @@ std::optional<DataType> data_type(const std::string& name) {
   const auto found = kTypes.find(name);
   return found == kTypes.end() ? std::nullopt : std::optional(found->second);
 }
-
-/// Watches a parse: the library itself would keep the last of two equal names.
-class StrictParse {
- public:
-  StrictParse(const InputFile& file, const std::string& subject) : file_(file), subject_(subject) {}
-
-  bool operator()(Json::parse_event_t event, const Json& parsed) {
-    switch (event) {
-      case Json::parse_event_t::object_start:
-      case Json::parse_event_t::array_start:
-        names_.emplace_back();
-        if (names_.size() > kDeepestJson) {
-          file_.refuse(
-              fmt::format("{} is nested deeper than {} levels; it is damaged, fetch the "
-                          "file again",
-                          subject_, kDeepestJson));
-        }
-        break;
-      case Json::parse_event_t::object_end:
-      case Json::parse_event_t::array_end:
-        names_.pop_back();
-        break;
-      case Json::parse_event_t::key:
-        if (!names_.back().insert(parsed.get<std::string>()).second) {
-          file_.refuse(fmt::format("{} has the name {} twice; it is damaged, fetch the file again",
-                                   subject_, printable(parsed.get<std::string>())));
-        }
-        break;
-      case Json::parse_event_t::value:
-        break;
-    }
-    return true;
-  }
-
- private:
-  const InputFile& file_;
-  const std::string& subject_;
-  std::vector<std::set<std::string>> names_;  // of every open object and array
-};
 
 [[noreturn]] void refuse_tensor(const InputFile& file, const std::string& name,
                                 const std::string& message) {
@@ -216,30 +175,9 @@ void check_data(const InputFile& file, uint64_t data_begin, std::vector<Extent>&
 
 }  // namespace
 
-Json read_strict_json(const InputFile& file, uint64_t offset, uint64_t length,
-                      const std::string& subject) {
-  if (length > kLargestJson) {
-    file.refuse(
-        fmt::format("{} has {} bytes, more than any checkpoint's; it is damaged, fetch it "
-                    "again",
-                    subject, length));
-  }
-  std::vector<uint8_t> text(static_cast<size_t>(length));
-  file.read_at(offset, text, subject);
-  StrictParse strict(file, subject);
-  try {
-    return Json::parse(
-        text.begin(), text.end(),
-        [&](int, Json::parse_event_t event, const Json& parsed) { return strict(event, parsed); });
-  } catch (const Json::exception& error) {
-    file.refuse(
-        fmt::format("{} is not valid JSON ({}); fetch the file again", subject, error.what()));
-  }
-}
-
 SafetensorsHeader read_safetensors_header(const InputFile& file) {
   const uint64_t length = read_header_length(file);
-  const Json json = read_strict_json(file, kLengthBytes, length, "the header");
+  const Json json = read_json(file, kLengthBytes, length, "the header");
   if (!json.is_object()) {
     file.refuse("the header is not a JSON object; the file is damaged, fetch it again");
   }

@@ -8,12 +8,6 @@
 
 namespace mechsweep {
 
-/// Reads a whole JSON file or header from `length` bytes at `offset`. Throws Error{input} on
-/// invalid JSON, on a name that an object has twice, and on nesting deeper than any checkpoint's;
-/// `subject` says in messages what it is.
-Json read_strict_json(const InputFile& file, uint64_t offset, uint64_t length,
-                      const std::string& subject);
-
 /// The tensors that the header of a safetensors file describes.
 struct SafetensorsHeader {
   std::vector<StoredTensor> tensors;              ///< in the order of their data; `file` is 0

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/text_file.h"
 #include "model/storage_format.h"
 #include "model/vector_math.h"
 
@@ -40,13 +41,7 @@ ErrorKind kind_of_open_error(int error) {
 
 std::string printable(std::string_view text) {
   constexpr size_t kLongest = 120;
-  std::string out = "'";
-  for (const char byte : text.substr(0, kLongest)) {
-    const auto code = static_cast<unsigned char>(byte);
-    out += code < 0x20 || code == 0x7f ? '?' : byte;
-  }
-  out += text.size() > kLongest ? "...'" : "'";
-  return out;
+  return fmt::format("'{}'", fit_for_message(text, kLongest));
 }
 
 std::optional<uint64_t> checked_product(uint64_t a, uint64_t b) {
@@ -122,6 +117,12 @@ void InputFile::read_at(uint64_t offset, std::span<uint8_t> out, std::string_vie
                          system_message(errno)));
     }
   }
+}
+
+void InputFile::fetch_ahead(uint64_t offset, uint64_t count) const {
+  // A file system that knows no such advice loses nothing but time.
+  (void)::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(count),
+                        POSIX_FADV_WILLNEED);
 }
 
 void InputFile::refuse_truncated(std::string_view subject, uint64_t needed_bytes,
@@ -263,6 +264,15 @@ void FileTensorSource::read_blocks(const TensorInfo& info, int64_t first, int64_
   const auto count = static_cast<size_t>(storage_bytes(info.type, last - first));
   inputs_[place.file].read_at(place.offset + static_cast<uint64_t>(storage_bytes(info.type, first)),
                               {bytes, count}, "tensor " + printable(info.name));
+}
+
+void FileTensorSource::expect_reading(const std::string& name) const {
+  const TensorInfo* info = find(name);
+  if (info == nullptr) return;
+  const Place& place = place_of(*info);
+  const int64_t values = info->rows() * info->row_size();
+  inputs_[place.file].fetch_ahead(place.offset,
+                                  static_cast<uint64_t>(storage_bytes(info->type, values)));
 }
 
 std::vector<std::string> FileTensorSource::files() const {

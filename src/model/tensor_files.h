@@ -44,6 +44,8 @@ class InputFile {
   /// Reads exactly out.size() bytes at `offset`; `subject` says in messages what they are. Throws
   /// Error{input} when the file ends before. Safe to call from several threads at once.
   void read_at(uint64_t offset, std::span<uint8_t> out, std::string_view subject) const;
+  /// Asks the system to fetch these bytes in the background; it need not.
+  void fetch_ahead(uint64_t offset, uint64_t count) const;
   /// Throws Error{input} that something needs more bytes than the file has.
   [[noreturn]] void refuse_truncated(std::string_view subject, uint64_t needed_bytes,
                                      uint64_t offset) const;
@@ -91,6 +93,7 @@ class FileTensorSource final : public TensorSource {
   void read_rows(const std::string& name, int64_t row_begin, int64_t row_end,
                  float* out) const override;
   void read_columns(const std::string& name, Range rows, Range columns, float* out) const override;
+  void expect_reading(const std::string& name) const override;
   [[nodiscard]] std::vector<std::string> files() const override;
 
  private:

@@ -69,6 +69,9 @@ class TensorSource {
   /// quantised type's blocks would be cut: columns begin and end at multiples of
   /// storage_block_size.
   virtual void read_columns(const std::string& name, Range rows, Range columns, float* out) const;
+  /// Says that the whole tensor is read soon, so that the system can fetch it while others are
+  /// converted. Changes no result; an unknown name does nothing.
+  virtual void expect_reading(const std::string& /*name*/) const {}
   /// The files this reads from, for hashes and messages.
   [[nodiscard]] virtual std::vector<std::string> files() const = 0;
 };

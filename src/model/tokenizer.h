@@ -23,6 +23,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
+  /// What cuts text into tokens, for people: "byte-level BPE".
+  [[nodiscard]] virtual std::string kind() const = 0;
   /// Tokenises UTF-8 text without adding any special token; special tokens that are written out in
   /// the text become their ids. Throws Error{input} on invalid UTF-8 and on a byte that the
   /// vocabulary has no token for.

@@ -3,6 +3,8 @@
 #include <limits>
 
 #include "core/error.h"
+#include "core/json_text.h"
+#include "core/text_file.h"
 #include "model/unicode_text.h"
 
 namespace mechsweep {
@@ -16,7 +18,9 @@ namespace {
 }  // namespace
 
 std::string field_path(const std::string& path, std::string_view key) {
-  return path.empty() ? std::string(key) : fmt::format("{}.{}", path, key);
+  constexpr size_t kLongest = 100;
+  const std::string shown = fit_for_message(key, kLongest);
+  return path.empty() ? shown : fmt::format("{}.{}", path, shown);
 }
 
 std::string item_path(const std::string& path, size_t index) {
@@ -56,7 +60,8 @@ int32_t as_token_id(const Json& value, const std::string& path) {
   constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int32_t>::max());
   const bool negative = !value.is_number_unsigned() && value.get<int64_t>() < 0;
   if (negative || value.get<uint64_t>() > kLargest) {
-    fail(ErrorKind::input, "{} is {}, which is out of range for a token id", path, value.dump());
+    fail(ErrorKind::input, "{} is {}, which is out of range for a token id", path,
+         show_json(value));
   }
   return value.get<int32_t>();
 }

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "model/tokenizer_fields.h"
 #include "model/tokenizer_gguf.h"
 #include "model/unicode_text.h"
@@ -25,7 +26,7 @@ std::vector<double> read_scores(const Json& metadata, size_t count) {
   for (const Json& value : list) {
     if (!value.is_number() || !std::isfinite(value.get<double>())) {
       fail(ErrorKind::input, "{} is {}, but must be a number", item_path(kScores, scores.size()),
-           value.dump());
+           show_json(value));
     }
     scores.push_back(value.get<double>());
   }

@@ -104,10 +104,22 @@ const std::string& Vocabulary::text(int32_t id, std::string_view role) const {
   return *texts_[static_cast<size_t>(id)];
 }
 
+std::string kind_of(const TokenizerParts& parts) {
+  const auto* bpe = std::get_if<BpeData>(&parts.model);
+  const auto* unigram = std::get_if<UnigramData>(&parts.model);
+  std::string kind = bpe == nullptr    ? "Unigram"
+                     : bpe->byte_level ? "byte-level BPE"
+                                       : "BPE over characters";
+  if (bpe != nullptr ? bpe->byte_fallback : unigram->byte_fallback)
+    kind += ", bytes for characters without a token";
+  return kind;
+}
+
 class PipelineTokenizer final : public Tokenizer {
  public:
   explicit PipelineTokenizer(TokenizerParts parts);
 
+  [[nodiscard]] std::string kind() const override { return kind_; }
   [[nodiscard]] Encoding encode(std::string_view text) const override;
   [[nodiscard]] std::vector<int32_t> prefix() const override { return prefix_; }
   [[nodiscard]] std::string decode(const std::vector<int32_t>& ids) const override;
@@ -119,6 +131,7 @@ class PipelineTokenizer final : public Tokenizer {
   void encode_section(std::string_view text, int32_t offset, Encoding& out) const;
   void encode_pieces(std::string_view text, int32_t at_start, Encoding& out) const;
 
+  std::string kind_;
   Vocabulary vocabulary_;
   AddedTokenFinder raw_;
   AddedTokenFinder normalized_;
@@ -156,7 +169,8 @@ std::unique_ptr<TokenModel> make_model(std::variant<BpeData, UnigramData> data) 
 }
 
 PipelineTokenizer::PipelineTokenizer(TokenizerParts parts)
-    : vocabulary_(parts),
+    : kind_(kind_of(parts)),
+      vocabulary_(parts),
       raw_(finder(parts, false)),
       normalized_(finder(parts, true)),
       normalizer_(std::move(parts.normalizer)),

@@ -5,6 +5,7 @@
 #include <unicode/edits.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
+#include <unicode/uniset.h>
 #include <unicode/utext.h>
 #include <unicode/utf8.h>
 
@@ -42,6 +43,19 @@ const icu::Normalizer2* normalizer_of(NormalForm form, UErrorCode& status) {
       break;
   }
   return icu::Normalizer2::getNFCInstance(status);
+}
+
+/// The tokenizers library, which the tokenizers of models were made with, normalises and knows
+/// marks by the tables of Unicode 9.0: characters that came later stay where and what they are.
+const icu::UnicodeSet& known_characters() {
+  static const icu::UnicodeSet set = [] {
+    UErrorCode status = U_ZERO_ERROR;
+    icu::UnicodeSet made(UNICODE_STRING_SIMPLE("[:Age=9.0:]"), status);
+    ensure(U_SUCCESS(status), "ICU knows when characters came into Unicode");
+    made.freeze();
+    return made;
+  }();
+  return set;
 }
 
 /// Where the last code point of a text that is not empty starts.
@@ -88,20 +102,7 @@ size_t bytes_of_code_points(std::string_view text, size_t count) {
 
 std::string show_text(std::string_view text) {
   constexpr size_t kLongest = 60;
-  std::string result = "'";
-  size_t offset = 0;
-  while (offset < text.size() && offset < kLongest) {
-    const auto byte = static_cast<uint8_t>(text[offset]);
-    const size_t length = sequence_length(text[offset]);
-    if (!is_utf8(text.substr(offset, length)) || byte < 0x20 || byte == 0x7F) {
-      result += fmt::format("\\x{:02X}", byte);
-      ++offset;
-      continue;
-    }
-    result += text.substr(offset, length);
-    offset += length;
-  }
-  return result + (offset < text.size() ? "...'" : "'");
+  return fmt::format("'{}'", fit_for_message(text, kLongest));
 }
 
 bool starts_with_word(std::string_view text) {
@@ -133,7 +134,8 @@ size_t trailing_space(std::string_view text) {
 }
 
 bool is_mark(char32_t value) {
-  return (U_GET_GC_MASK(static_cast<UChar32>(value)) & U_GC_M_MASK) != 0;
+  const auto c = static_cast<UChar32>(value);
+  return (U_GET_GC_MASK(c) & U_GC_M_MASK) != 0 && known_characters().contains(c);
 }
 
 bool is_space(char32_t value) {
@@ -181,13 +183,14 @@ std::vector<int32_t> grapheme_ends(std::string_view text) {
 
 TracedText to_normal_form(std::string_view text, NormalForm form) {
   UErrorCode status = U_ZERO_ERROR;
-  const icu::Normalizer2* normalizer = normalizer_of(form, status);
+  const icu::Normalizer2* whole = normalizer_of(form, status);
   TracedText result;
   icu::Edits edits;
   if (U_SUCCESS(status)) {
     icu::StringByteSink<std::string> sink(&result.text);
-    normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())),
-                              sink, &edits, status);
+    const icu::FilteredNormalizer2 normalizer(*whole, known_characters());
+    normalizer.normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())),
+                             sink, &edits, status);
   }
   if (U_FAILURE(status)) {
     fail(ErrorKind::input, "the text could not be brought to a Unicode normal form: ICU says {}",

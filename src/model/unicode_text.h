@@ -37,11 +37,12 @@ size_t trailing_space(std::string_view text);
 
 /// Unicode normalisation forms.
 enum class NormalForm { nfc, nfd, nfkc, nfkd };
-/// A normalisation form of valid UTF-8.
+/// A normalisation form of valid UTF-8, by the tables of Unicode 9.0, as the tokenizers library has
+/// them: later characters stay as they are.
 TracedText to_normal_form(std::string_view text, NormalForm form);
 
-/// Whether a code point is a combining mark (general category M), white space, or a word character
-/// as above.
+/// Whether a code point is a combining mark (general category M in Unicode 9.0, as above), white
+/// space, or a word character as above.
 bool is_mark(char32_t value);
 bool is_space(char32_t value);
 /// The lower case of one code point by itself, as UTF-8.

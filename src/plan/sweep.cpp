@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/text_file.h"
 #include "model/kernel_set.h"
+#include "model/linear.h"
 #include "plan/yaml_reader.h"
 
 namespace mechsweep {
@@ -80,13 +81,12 @@ class SweepReader {
   void read_model(MapReader& entry) {
     ModelEntry model{.id = read_id(entry), .path = entry.text("path")};
     model.resolved = resolve_path(sweep_.folder, model.path);
-    model.dtype = entry.choice_or("dtype", "float32", {"float32", "bfloat16", "float16"});
-    if (model.dtype == "float16")
-      problems_.add(*entry.get("dtype"),
-                    "dtype 'float16' is not supported by this version; use float32 or bfloat16");
+    model.dtype = entry.choice_or("dtype", compute_type_names().front(), compute_type_names());
     if (const ConfigNode* degree = entry.get("tensor_parallel"))
       if (degree->scalar != "1" && degree->scalar != "auto")
         problems_.add(*degree, "tensor parallelism is not supported by this version; use 1");
+    if (entry.has("reference"))
+      model.reference = resolve_path(sweep_.folder, entry.text("reference"));
     sweep_.models.push_back(std::move(model));
   }
 

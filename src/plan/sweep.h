@@ -17,8 +17,11 @@ struct ModelEntry {
   std::string id;
   std::string path;      ///< as the config gives it
   std::string resolved;  ///< relative to the config file's folder
-  std::string dtype;     ///< "float32" or "bfloat16"
+  std::string dtype;     ///< "float32", "bfloat16" or "float16"
   int tensor_parallel = 1;
+  /// A file of another program's numbers for this model, resolved; may be empty. It decides
+  /// whether the model may be computed with, and no number.
+  std::string reference;
 };
 
 /// An entry of `prompts:`.

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/json_text.h"
+#include "core/text_file.h"
 
 namespace mechsweep {
 
@@ -17,12 +19,18 @@ template <typename... Args>
   fail(ErrorKind::input, format, std::forward<Args>(args)...);
 }
 
+/// Text that the file chose, for a message.
+std::string shown(const std::string& text) {
+  constexpr size_t kLongest = 100;
+  return fit_for_message(text, kLongest);
+}
+
 void check_known_fields(const Json& object, const std::string& where,
                         const std::vector<std::string>& known) {
   for (const auto& item : object.items()) {
     if (std::find(known.begin(), known.end(), item.key()) != known.end()) continue;
     const std::string nearest = nearest_name(item.key(), known);
-    refuse("{}{}: unknown field{} (known: {})", where, item.key(),
+    refuse("{}{}: unknown field{} (known: {})", where, shown(item.key()),
            nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest),
            fmt::join(known, ", "));
   }
@@ -43,6 +51,15 @@ std::string read_text(const Json& value, const std::string& field) {
   std::string text = value.get<std::string>();
   if (text.empty()) refuse("{}: is empty; leave it out or fill it in", field);
   return text;
+}
+
+/// An id stands in messages and in result files, whose texts end at a byte 0.
+std::string read_id(const Json& value) {
+  constexpr size_t kLongest = 1000;
+  std::string id = read_text(value, "id");
+  if (fit_for_message(id, kLongest) != id)
+    refuse("id: must be a text of at most {} bytes without control characters", kLongest);
+  return id;
 }
 
 const Json& read_list(const Json& value, const std::string& field) {
@@ -78,7 +95,7 @@ class LineReader {
         line_, "",
         {"tokens", "text", "corrupt_tokens", "corrupt_text", "answer", "wrong", "targets",
          "corrupt_targets", "spans", "span_text", "pairs", "template", "id", "prefix_length"});
-    prompt_.id = has("id") ? read_text(line_["id"], "id") : options_.default_id;
+    prompt_.id = has("id") ? read_id(line_["id"]) : options_.default_id;
     if (has("template")) prompt_.template_label = read_text(line_["template"], "template");
     if (has("text")) prompt_.text = read_text(line_["text"], "text");
     if (has("corrupt_text"))
@@ -148,7 +165,7 @@ class LineReader {
     const Tokenizer& own = tokenizer(field);
     try {
       Encoding encoding = own.encode(text);
-      if (encoding.ids.empty()) refuse("the tokenizer makes no token of '{}'", text);
+      if (encoding.ids.empty()) refuse("the tokenizer makes no token of '{}'", shown(text));
       return encoding;
     } catch (const Error& error) {
       throw error.within(field);
@@ -238,15 +255,15 @@ class LineReader {
   void add_span(const std::string& name, const std::string& field, Span span) {
     if (name.empty() || name == "all" || name == "targets" || name == "each")
       refuse("{}: '{}' cannot be the name of a span, since `positions` gives it a meaning", field,
-             name);
+             shown(name));
     if (!prompt_.spans.emplace(name, span).second)
-      refuse("{}: the span '{}' is given in spans already", field, name);
+      refuse("{}: the span '{}' is given in spans already", field, shown(name));
   }
 
   void read_spans() {
     if (!has("spans")) return;
     for (const auto& item : read_object(line_["spans"], "spans").items()) {
-      const std::string field = "spans." + item.key();
+      const std::string field = "spans." + shown(item.key());
       const auto [begin, end] = read_two(item.value(), field);
       if (begin < 0 || begin >= end || end > length())
         refuse("{}: [{}, {}] is not a range of tokens of this prompt, which has {}", field, begin,
@@ -260,12 +277,13 @@ class LineReader {
     if (has("tokens"))
       refuse("span_text: needs a prompt given as text; give spans of token positions");
     for (const auto& item : read_object(line_["span_text"], "span_text").items()) {
-      const std::string field = "span_text." + item.key();
+      const std::string field = "span_text." + shown(item.key());
       const std::string part = read_text(item.value(), field);
       const size_t begin = prompt_.text.find(part);
-      if (begin == std::string::npos) refuse("{}: '{}' does not occur in text", field, part);
+      if (begin == std::string::npos) refuse("{}: '{}' does not occur in text", field, shown(part));
       if (prompt_.text.find(part, begin + 1) != std::string::npos)
-        refuse("{}: '{}' occurs more than once in text; lengthen it, or give spans", field, part);
+        refuse("{}: '{}' occurs more than once in text; lengthen it, or give spans", field,
+               shown(part));
       const Span bytes{static_cast<int32_t>(begin), static_cast<int32_t>(begin + part.size())};
       add_span(item.key(), field, tokens_of_text(field, bytes));
     }
@@ -285,8 +303,8 @@ class LineReader {
     if (!has("pairs")) return;
     for (const auto& item : read_object(line_["pairs"], "pairs").items()) {
       PositionPairs& pairs = prompt_.pairs[item.key()];
-      for (const Json& pair : read_list(item.value(), "pairs." + item.key())) {
-        const std::string field = fmt::format("pairs.{}[{}]", item.key(), pairs.size());
+      for (const Json& pair : read_list(item.value(), "pairs." + shown(item.key()))) {
+        const std::string field = fmt::format("pairs.{}[{}]", shown(item.key()), pairs.size());
         read_two(pair, field);
         const int32_t query = position(pair[0], field);
         const int32_t key = position(pair[1], field);
@@ -305,23 +323,7 @@ class LineReader {
 }  // namespace
 
 Json parse_prompt_json(std::string_view line) {
-  std::vector<std::set<std::string>> open;  // the keys so far of every object being read
-  const auto check_keys = [&open](int /*depth*/, Json::parse_event_t event, Json& parsed) {
-    if (event == Json::parse_event_t::object_start) open.emplace_back();
-    if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
-      refuse("{}: the field is given twice", parsed.get<std::string>());
-    return true;
-  };
-  Json object;
-  try {
-    object = Json::parse(line, check_keys);
-  } catch (const Json::exception& error) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 7: what is wrong"
-    const std::string_view what = error.what();
-    const size_t reason = what.find("column ");
-    refuse("is not valid JSON: {}", reason == std::string_view::npos ? what : what.substr(reason));
-  }
+  Json object = parse_json(line);
   if (!object.is_object()) refuse("must be a JSON object, not {}", object.type_name());
   return object;
 }

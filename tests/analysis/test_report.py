@@ -227,6 +227,32 @@ def test_whether_results_are_bit_exact_is_said(plain_path, tmp_path, tests, expe
         assert said.index(line) < said.index("How to read this")
 
 
+CERTIFIED = {"a": {"outcome": "passed", "reference": "none"}}
+COMPARED = {"a": {"outcome": "passed", "reference": "r.json (transformers 5)"}}
+REFUSED = {"a": {"outcome": "failed", "reference": "none", "why": "check 'batch': <2> results"}}
+
+
+@pytest.mark.parametrize(
+    ("certificates", "expected"),
+    [
+        ([CERTIFIED, None], "passed, no reference"),
+        ([CERTIFIED, COMPARED], "passed, reference r.json (transformers 5)"),
+        ([CERTIFIED, REFUSED, CERTIFIED], "FAILED: check 'batch': <2> results"),
+        ([None, 7, {"a": 7}, {"a": {"outcome": True}}], ""),
+    ],
+)
+def test_what_certificates_say_is_said(plain_path, tmp_path, certificates, expected):
+    launches = [{"attempt": 1} | ({"certificates": one} if one else {}) for one in certificates]
+    write_results(tmp_path / "small.h5", launches)
+    said = Page(report(plain_path, tmp_path / "out")).text
+    line = f"Certificate of model a: {expected}."
+    failed = expected.startswith("FAILED")
+    assert said.count(line) == (0 if not expected else 2 if failed else 1)
+    assert ("Certificate of" in said) == bool(expected)
+    if failed:
+        assert said.index(line) < said.index("How to read this")
+
+
 @pytest.mark.parametrize("content", [b"", b"not HDF5", None])
 def test_a_results_file_that_cannot_be_used_does_not_matter(plain_path, tmp_path, content):
     results = tmp_path / "small.h5"

@@ -131,7 +131,21 @@ def test_verify(made):
 
 
 def test_inspect(made):
-    assert "llama" in must("inspect", CHECKPOINTS / "llama-random").out
+    model = must("inspect", CHECKPOINTS / "llama-random").out
+    for line in (
+        r"architecture +llama \(Llama",
+        r"shared heads +key/value head h is read by query heads 2 h to 2 h \+ 1",
+        r"context +64 tokens",
+        r"parameters +\d+ \(0\.0 million\)",
+        r"memory float32 +\d+\.\d MiB",
+        r"memory bfloat16 +\d+\.\d MiB",
+        r"memory float16 +\d+\.\d MiB",
+        r"tensors +\d+ F32",
+        r"tokenizer +none",
+        r"ignored keys +architectures, .*use_cache",
+        r"ignored tensors +none",
+    ):
+        assert re.search(rf"^{line}", model, re.MULTILINE), (line, model)
     assert "run heads/llama-random/rep" in must("inspect", made[1]).out
     assert run("inspect", "/nonexistent").status != DONE
 

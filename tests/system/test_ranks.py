@@ -103,7 +103,7 @@ def test_digest_and_export_do_not_depend_on_how_it_was_run(folder, model):
         assert must("export", other).out == text, name
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("model", ["llama-random-sharded", "gpt2-random"])
 def test_listed_interventions_have_the_same_bits_on_both_executors(folder, model, dtype):
     """Every site and operation, edges and frozen runs, by either executor on 1 to 4 ranks."""

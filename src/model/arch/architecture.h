@@ -51,8 +51,9 @@ struct ModelTensors {
   TensorRef embedding, positions;  ///< positions only where they are learned
   std::vector<LayerTensors> layers;
   TensorRef final_norm, final_norm_bias;
-  TensorRef unembedding;  ///< absent where embeddings are tied
+  TensorRef unembedding;  ///< absent where it is the embedding
   TensorRef unembedding_bias;
+  TensorRef rope_factors;  ///< [dimensions / 2]: what rotary frequencies are divided by
 };
 
 /// One architecture: how its checkpoints say what ModelConfig and the layers need. Functions throw

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "model/arch/config_keys.h"
 #include "model/arch/gemma_family.h"
 #include "model/arch/llama_family.h"
@@ -42,7 +43,7 @@ Json parameters_of(const Json& json, const char* layer_type) {
     fail(ErrorKind::input,
          "'rope_parameters' is {}, but this architecture wants a map of settings for each of {} "
          "and {}",
-         all.dump(), kGlobal, kLocal);
+         show_json(all), kGlobal, kLocal);
   return ConfigKeys(all).has(layer_type) ? all.at(layer_type) : Json::object();
 }
 
@@ -55,7 +56,7 @@ Json global_parameters(const Json& json) {
     // transformers overlooks a type in any other spelling, and computes without scaling.
     if (!ConfigKeys(scaling).has("rope_type"))
       fail(ErrorKind::input, "'rope_scaling' is {}, without a 'rope_type' that says how to scale",
-           scaling.dump());
+           show_json(scaling));
     parameters.update(scaling);
   }
   if (!ConfigKeys(parameters).has("rope_theta"))

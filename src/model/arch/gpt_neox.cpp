@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "model/arch/gpt_family.h"
 #include "model/arch/rope_keys.h"
 
@@ -23,7 +24,7 @@ Json with_common_rotary_keys(const Json& json) {
   const char* name = older ? "rope_scaling" : "rope_parameters";
   Json settings = keys.has(name) ? json.at(name) : Json::object();
   if (!settings.is_object())
-    fail(ErrorKind::input, "'{}' is {}, not a map of settings", name, settings.dump());
+    fail(ErrorKind::input, "'{}' is {}, not a map of settings", name, show_json(settings));
   const ConfigKeys given(settings);
   if (!given.has("rope_theta")) settings["rope_theta"] = keys.number_or("rotary_emb_base", 10000.0);
   if (!given.has("partial_rotary_factor"))
@@ -37,7 +38,7 @@ Json with_common_rotary_keys(const Json& json) {
       fail(ErrorKind::input,
            "'{}' is {}, but the settings that this architecture goes by ('{}', 'rotary_emb_base', "
            "'rotary_pct') say {}; make them agree",
-           key, json.at(key).dump(), name, settings.at(key).dump());
+           key, show_json(json.at(key)), name, show_json(settings.at(key)));
     common[key] = settings.at(key);
   }
   common[name] = std::move(settings);

@@ -19,13 +19,17 @@ ModelConfig config_from_gguf(const Json& metadata) {
   return llama_config_from_gguf(metadata, "llama");
 }
 
-/// The only family whose queries and keys are stored in pairs, for interleaved rotation.
+/// The only family whose queries and keys are stored in pairs, for interleaved rotation, and that
+/// may have factors of the frequencies.
 ModelTensors tensors_of_gguf(const ModelConfig& config, const TensorSource& source) {
   ModelTensors tensors = llama_tensors_of_gguf(config, source);
   for (LayerTensors& layer : tensors.layers) {
     layer.q.interleaved_heads = layer.q_bias.interleaved_heads = config.n_heads;
     layer.k.interleaved_heads = layer.k_bias.interleaved_heads = config.n_kv_heads;
   }
+  // Scaling of type llama3 as a tensor: the keys of the file do not say it.
+  constexpr const char* kFactors = "rope_freqs.weight";
+  if (source.find(kFactors) != nullptr) tensors.rope_factors = {.name = kFactors};
   return tensors;
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "model/arch/config_keys.h"
 #include "model/arch/rope_keys.h"
 #include "model/arch/site_paths.h"
@@ -129,7 +130,7 @@ std::vector<bool> sliding_layers(const Json& types, int n_layers) {
       fail(ErrorKind::input,
            "'layer_types' has {}, which this version cannot compute (it can: sliding_attention, "
            "full_attention)",
-           type.dump());
+           show_json(type));
   }
   return sliding;
 }

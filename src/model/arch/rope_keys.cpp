@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "model/arch/config_keys.h"
 
 namespace mechsweep {
@@ -41,7 +42,7 @@ Settings find_settings(const Json& json, const std::string& layer_type) {
     if (!ConfigKeys(json).has(name)) continue;
     const Json& map = json.at(name);
     if (!map.is_object())
-      fail(ErrorKind::input, "'{}' is {}, not a map of settings", name, map.dump());
+      fail(ErrorKind::input, "'{}' is {}, not a map of settings", name, show_json(map));
     if (map.empty()) continue;
     if (holds_maps(map) || (!layer_type.empty() && map.contains(layer_type)))
       return settings_of_layer_type(name, map, layer_type);
@@ -74,9 +75,7 @@ class RopeReader {
     } else if (type_ == "longrope") {
       read_longrope();
     } else if (type_ == "dynamic") {
-      // The base grows with prompts that are longer; up to here nothing is scaled.
-      positive("factor");
-      limit_positions(promised_positions_);
+      read_dynamic();
     } else {
       fail(ErrorKind::input,
            "this version cannot compute this type of rotary scaling (it can: default, linear, "
@@ -160,10 +159,22 @@ class RopeReader {
     return ratio;
   }
 
+  /// The base grows with prompts that are longer than the promised context, which is the original
+  /// one here.
+  void read_dynamic() {
+    rope_.scaling = RopeScaling::dynamic;
+    rope_.factor = positive("factor");
+    rope_.original_positions = promised_positions_;
+    const double extended = rope_.factor * promised_positions_;
+    config_.max_positions =
+        static_cast<int>(std::clamp<double>(extended, promised_positions_, 1e9));
+  }
+
   void read_longrope() {
     rope_.scaling = RopeScaling::longrope;
     rope_.original_positions = original_positions();
-    rope_.frequency_factors = short_factors();
+    rope_.frequency_factors = frequency_factors("short_factor");
+    rope_.long_frequency_factors = frequency_factors("long_factor");
     const double factor = map_.has("factor")
                               ? positive("factor")
                               : static_cast<double>(promised_positions_) / rope_.original_positions;
@@ -173,13 +184,10 @@ class RopeReader {
       rope_.attention_factor =
           std::sqrt(1.0 + std::log(factor) / std::log(rope_.original_positions));
     }
-    // Longer prompts have other factors, at every position.
-    if (promised_positions_ > rope_.original_positions) limit_positions(rope_.original_positions);
   }
 
   /// One for each frequency.
-  [[nodiscard]] std::vector<double> short_factors() const {
-    const char* key = "short_factor";
+  [[nodiscard]] std::vector<double> frequency_factors(const char* key) const {
     if (!map_.has(key)) fail(ErrorKind::input, "the key '{}' is missing", key);
     const Json& list = settings_.map->at(key);
     const auto count = static_cast<size_t>(std::max(0, rope_.dimensions / 2));
@@ -189,18 +197,10 @@ class RopeReader {
     std::vector<double> factors;
     for (const Json& one : list) {
       if (!one.is_number() || !(one.get<double>() > 0.0))
-        fail(ErrorKind::input, "'{}' has {}, not a number above 0", key, one.dump());
+        fail(ErrorKind::input, "'{}' has {}, not a number above 0", key, show_json(one));
       factors.push_back(one.get<double>());
     }
     return factors;
-  }
-
-  void limit_positions(int positions) {
-    config_.max_positions = std::min(config_.max_positions, positions);
-    config_.positions_note = fmt::format(
-        "rotary scaling of type '{}' rotates every position of a prompt otherwise once the "
-        "prompt is longer than {} tokens, which this version does not do",
-        type_, positions);
   }
 
   ConfigKeys top_;

@@ -48,6 +48,16 @@ TEST(FindInvalidUtf8, PointsAtTheFirstBadSequence) {
     EXPECT_EQ(find_invalid_utf8(text), 0U) << text;
 }
 
+TEST(FitForMessage, EscapesWhatNoTerminalShowsAndCutsBetweenCharacters) {
+  EXPECT_EQ(fit_for_message("a\n\x1B[31m\x7F", 50), R"(a\x0A\x1B[31m\x7F)");
+  EXPECT_EQ(fit_for_message("\xFFz\xC3", 50), R"(\xFFz\xC3)");
+  EXPECT_EQ(fit_for_message("\u00e9\u4f60", 5), "\u00e9\u4f60");
+  EXPECT_EQ(fit_for_message("\u00e9\u4f60", 4), "\u00e9...");
+  EXPECT_EQ(fit_for_message("a\n", 4), "a...");  // an escape is not cut either
+  EXPECT_EQ(fit_for_message(std::string(9, 'a'), 9), std::string(9, 'a'));
+  EXPECT_EQ(fit_for_message("", 0), "");
+}
+
 TEST(LineColumn, CountsLinesAndCharactersFromOne) {
   const std::string text = "ab\n\xC3\xA9x\n";
   EXPECT_EQ(line_column(text, 0), (LineColumn{1, 1}));

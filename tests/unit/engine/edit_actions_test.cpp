@@ -50,11 +50,13 @@ class TellingDonor final : public DonorSource {
   mutable std::vector<float> row_;
 };
 
+constexpr int32_t kTokens = 12;  ///< of the edited run
+
 class AttentionEdits : public EditActions {
  protected:
   AttentionChange changed(const Edit& edit, int32_t query, int head) {
     AttentionChange change;
-    change_attention(model_, edit, TellingDonor(), query, head, change);
+    change_attention(model_, edit, TellingDonor(), {query, kTokens}, head, change);
     return change;
   }
   /// Numbers first, first + 1, ... of a head, turned by its position's angles: pair (i, i + 4) by
@@ -102,9 +104,12 @@ TEST_F(AttentionEdits, EdgesTakeTheDonorsVectors) {
 
 TEST_F(AttentionEdits, EdgesOfOneKeyMeetInOneChange) {
   AttentionChange change;
-  change_attention(model_, edge_edit(Site::q, Operation::cut), TellingDonor(), 5, 3, change);
-  change_attention(model_, edge_edit(Site::k, Operation::zero), TellingDonor(), 5, 3, change);
-  change_attention(model_, edge_edit(Site::v, Operation::zero), TellingDonor(), 5, 3, change);
+  change_attention(model_, edge_edit(Site::q, Operation::cut), TellingDonor(), {5, kTokens}, 3,
+                   change);
+  change_attention(model_, edge_edit(Site::k, Operation::zero), TellingDonor(), {5, kTokens}, 3,
+                   change);
+  change_attention(model_, edge_edit(Site::v, Operation::zero), TellingDonor(), {5, kTokens}, 3,
+                   change);
   ASSERT_EQ(change.edges.size(), 2U);
   for (const EdgeChange& edge : change.edges) {
     EXPECT_TRUE(edge.cut);

@@ -26,7 +26,7 @@ const DonorRun kCorrupt = {.prompt = -1, .side = Side::corrupt};
 /// the ones that were given back, then new ones with ascending numbers.
 int64_t rows_in_use(RowStore& store, int64_t capacity, int64_t spare) {
   std::vector<int32_t> given;
-  for (int64_t i = 0; i < spare; ++i) given.push_back(store.allocate(0));
+  for (int64_t i = 0; i < spare; ++i) given.push_back(store.allocate({}));
   const int64_t highest = *std::max_element(given.begin(), given.end());
   EXPECT_LT(highest, capacity);
   return highest + 1 - spare;

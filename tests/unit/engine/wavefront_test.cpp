@@ -213,13 +213,15 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Case{"checkpoints/llama-random", KernelSet::native, ComputeType::float32},
         Case{"checkpoints/llama-random", KernelSet::native, ComputeType::bfloat16},
+        Case{"checkpoints/llama-random", KernelSet::native, ComputeType::float16},
         Case{"checkpoints/llama-random", KernelSet::onednn, ComputeType::float32},
         Case{"checkpoints/llama-random", KernelSet::onednn, ComputeType::bfloat16},
         Case{"checkpoints/llama-random", KernelSet::aten, ComputeType::float32},
         Case{"checkpoints/llama-random-sharded", KernelSet::native, ComputeType::float32},
         Case{"checkpoints/llama-random-sharded", KernelSet::native, ComputeType::bfloat16},
         Case{"checkpoints/gpt2-random", KernelSet::native, ComputeType::float32},
-        Case{"checkpoints/gpt2-random", KernelSet::native, ComputeType::bfloat16}),
+        Case{"checkpoints/gpt2-random", KernelSet::native, ComputeType::bfloat16},
+        Case{"checkpoints/gpt2-random", KernelSet::native, ComputeType::float16}),
     [](const auto& instance) {
       std::string name = instance.param.checkpoint;
       name = name.substr(name.find('/') + 1);

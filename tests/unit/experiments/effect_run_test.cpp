@@ -287,6 +287,11 @@ TEST_F(EffectRunTest, EverySiteCanBePatched) {
     if (query) expected.emplace_back("head 2");
     if (key_value) expected.emplace_back("head 1");  // small_model has one key/value head
     EXPECT_EQ(axes, expected) << info.name;
+    // An edit of a shared head says whose input it changes.
+    const Json attributes = run->attributes();
+    EXPECT_EQ(attributes.value("definition_head", ""),
+              key_value ? "key/value head 0 is read by all 2 query heads" : "")
+        << info.name;
     executor_.asked.clear();
     run->execute(0, {0, 1}, {1, 2}, executor_);
     EXPECT_EQ(executor_.asked.front(), fmt::format("clean 5,6|{} L1 H{} P1 replace corrupt 5,9",

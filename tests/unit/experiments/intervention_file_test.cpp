@@ -174,13 +174,17 @@ TEST_F(InterventionFile, LinesThatAreNoInterventionsAreNamed) {
   EXPECT_EQ(problem(R"({"edits": [1]})"),
             "input: e.jsonl:1: edits[0]: must be a map of keys and values, not '1'");
   EXPECT_EQ(problem(R"({"edits": [], "edits": []})"),
-            "input: e.jsonl:1: edits: the field is given twice");
+            "input: e.jsonl:1: has the name 'edits' twice");
   EXPECT_THAT(problem(R"({"edits": [], "dowstream": "freeze"})"),
               HasSubstr("e.jsonl:1: dowstream: unknown key; did you mean 'downstream'?"));
   EXPECT_THAT(problem("{\"edits\": \"\xFF\"}"), HasSubstr("e.jsonl:1: is not valid JSON"));
-  EXPECT_THAT(
-      problem(R"({"edits": )" + std::string(100'000, '[') + std::string(100'000, ']') + "}"),
-      HasSubstr("is nested too deeply"));
+  const auto nested = [&](size_t levels) {
+    return problem(R"({"edits": )" + std::string(levels, '[') + std::string(levels, ']') + "}");
+  };
+  EXPECT_THAT(nested(20), HasSubstr("is nested too deeply"));
+  EXPECT_THAT(nested(100'000), HasSubstr("e.jsonl:1: is nested deeper than 64 levels"));
+  EXPECT_THAT(problem("{\"a\\u001b" + std::string(5000, 'b') + "\": 1, \"edits\": []}"),
+              AllOf(HasSubstr("a\\x1Bbbb"), Not(HasSubstr(std::string(200, 'b')))));
 }
 
 TEST_F(InterventionFile, IdsAreTextsAndUnique) {

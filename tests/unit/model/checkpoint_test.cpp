@@ -87,6 +87,30 @@ void PrintTo(const ConfigCase& one, std::ostream* out) {
   *out << one.name;
 }
 
+TEST(BadConfigText, IsRefusedBeforeAnythingIsBuiltOfIt) {
+  const SpoiltCopy copy("llama-random");
+  const std::string config = read_file(fs::path(copy.path()) / "config.json");
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  copy.write("config.json", "{\"rope_scaling\": " + deep + "," + config.substr(1));
+  copy.expect_refused({"config.json", "nested deeper than 64"});
+  copy.write("config.json", "{\"vocab_size\": 7," + config.substr(1));
+  copy.expect_refused({"config.json", "has the name 'vocab_size' twice"});
+  copy.write("config.json", config.substr(0, config.size() / 2));
+  copy.expect_refused({"config.json", "is not valid JSON: line "});
+}
+
+TEST(BadTokenizerText, IsRefusedBeforeAnythingIsBuiltOfIt) {
+  const SpoiltCopy copy("llama-random");
+  copy.write("tokenizer.json", "{\"model\":" + std::string(100'000, '['));
+  copy.expect_refused({"tokenizer.json", "nested deeper than 64"});
+  copy.write("tokenizer.json", R"({"model": {"vocab": {"a": 0, "a": 1}}})");
+  copy.expect_refused({"tokenizer.json", "has the name 'a' twice"});
+  copy.write("tokenizer.json", R"({"model": {"type": "WordPiece"}})");
+  copy.expect_refused({"tokenizer.json", "model.type", "WordPiece"});
+  copy.write("tokenizer_config.json", "{");
+  copy.expect_refused({"tokenizer_config.json", "is not valid JSON"});
+}
+
 class BadConfig : public ::testing::TestWithParam<ConfigCase> {};
 
 TEST_P(BadConfig, IsRefusedByName) {
@@ -133,6 +157,18 @@ INSTANTIATE_TEST_SUITE_P(
                    "llama-random",
                    {{"num_hidden_layers", 2000000000}},
                    {"number of layers"}},
+        ConfigCase{"more_layers_than_tensors",
+                   "llama-random",
+                   {{"num_hidden_layers", 9999}},
+                   {"9999 layers", "tensors in all"}},
+        ConfigCase{"token_beyond_32_bits",
+                   "llama-random",
+                   {{"eos_token_id", {4294967297U}}},
+                   {"config.json", "'eos_token_id' is 4294967297, too large"}},
+        ConfigCase{"no_plain_text",
+                   "gpt2-random",
+                   {{"activation_function", "gelu\x1B\n"}},
+                   {"'activation_function' is", "not a plain text"}},
         ConfigCase{"no_heads", "llama-random", {{"num_attention_heads", 0}}, {"number of heads"}},
         ConfigCase{"uneven_groups",
                    "llama-random",

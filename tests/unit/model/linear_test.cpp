@@ -12,6 +12,7 @@
 #include "core/random.h"
 #include "core/thread_pool.h"
 #include "model/packed_matrix.h"
+#include "nearest_number.h"
 
 namespace mechsweep {
 namespace {
@@ -53,6 +54,28 @@ LinearWeight weight_of(const std::vector<float>& values, const Case& shape) {
   return weight;
 }
 
+/// What this processor can multiply by a kernel set: native all, the libraries float32 at least.
+std::vector<ComputeType> types_of(KernelSet kernels) {
+  std::vector<ComputeType> types;
+  for (const auto type : {ComputeType::float32, ComputeType::bfloat16, ComputeType::float16}) {
+    try {
+      require_kernels(kernels, type);
+      types.push_back(type);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::resource);
+      EXPECT_NE(kernels, KernelSet::native);
+      EXPECT_NE(type, ComputeType::float32);
+    }
+  }
+  return types;
+}
+
+/// A few times half the last place of numbers near 1.
+double result_rounding(ComputeType type) {
+  if (type == ComputeType::float32) return 0.0;
+  return type == ComputeType::bfloat16 ? 0.01 : 0.00125;
+}
+
 class LinearKernel : public ::testing::TestWithParam<Case> {
  protected:
   LinearKernel() : pool_(1) {}
@@ -62,11 +85,12 @@ class LinearKernel : public ::testing::TestWithParam<Case> {
 TEST_P(LinearKernel, AgreesWithDoublePrecision) {
   const Case shape = GetParam();
   const std::vector<float> weight = random_values(shape.out * shape.in, 0);
-  for (const auto type : {ComputeType::float32, ComputeType::bfloat16}) {
+  for (const ComputeType type : types_of(shape.kernels)) {
     const auto linear = make_linear(weight_of(weight, shape), shape.kernels, type);
     EXPECT_EQ(linear->out_features(), shape.out);
-    const bool half = type == ComputeType::bfloat16;
-    const auto rounded = [half](float x) { return half ? rounded_to_bfloat16(x) : x; };
+    // fp32 sums of terms below 1; the libraries round each part's result to the type.
+    const double rounding = shape.kernels == KernelSet::native ? 0.0 : result_rounding(type);
+    const double room = (1e-6 + rounding) * std::sqrt(static_cast<double>(shape.in));
     for (const int64_t n : {1, 3, 7, 64, 128}) {
       const ScatteredRows input(n, shape.in, static_cast<uint64_t>(n));
       std::vector<float> found(n * shape.out);
@@ -75,15 +99,34 @@ TEST_P(LinearKernel, AgreesWithDoublePrecision) {
         for (int64_t j = 0; j < shape.out; ++j) {
           double exact = 0.0;
           for (int64_t k = 0; k < shape.in; ++k)
-            exact += static_cast<double>(rounded(input.rows()[r][k])) *
-                     static_cast<double>(rounded(weight[j * shape.in + k]));
-          // fp32 sums of terms below 1; the libraries round a bf16 product's parts to 8 bits.
-          const bool rounds = half && shape.kernels != KernelSet::native;
-          const double room = 1e-6 * std::sqrt(static_cast<double>(shape.in)) +
-                              (rounds ? 0.01 * std::sqrt(static_cast<double>(shape.in)) : 0.0);
-          EXPECT_NEAR(found[r * shape.out + j], exact, room);
+            exact += test_model::nearest_number(type, input.rows()[r][k]) *
+                     test_model::nearest_number(type, weight[j * shape.in + k]);
+          EXPECT_NEAR(found[r * shape.out + j], exact, room) << compute_type_name(type);
         }
     }
+  }
+}
+
+/// x y - z, where x y needs twice the digits of its factors and z is x y rounded: nothing is left
+/// unless products and sums are kept in fp32.
+TEST_P(LinearKernel, ProductsAndSumsAreFp32) {
+  const Case shape = GetParam();
+  if (shape.in < 2) return;  // a sum of one term
+  for (const ComputeType type : types_of(shape.kernels)) {
+    if (type == ComputeType::float32) continue;
+    const float last = type == ComputeType::float16 ? 0x1p-10F : 0x1p-7F;
+    std::vector<float> weight(shape.out * shape.in, 0.0F);
+    for (int64_t j = 0; j < shape.out; ++j) {
+      weight[j * shape.in] = 1.0F + last;
+      weight[j * shape.in + 1] = -1.0F;
+    }
+    std::vector<float> row(shape.in, 1.0F);
+    row[0] = 1.0F + last;
+    row[1] = 1.0F + 2.0F * last;
+    const float* alone = row.data();
+    std::vector<float> found(shape.out);
+    make_linear(weight_of(weight, shape), shape.kernels, type)->forward({&alone, 1}, found.data());
+    for (const float value : found) EXPECT_EQ(value, last * last) << compute_type_name(type);
   }
 }
 
@@ -91,7 +134,7 @@ TEST_P(LinearKernel, ARowDependsOnItselfOnly) {
   const Case shape = GetParam();
   const std::vector<float> weight = random_values(shape.out * shape.in, 2);
   const std::vector<float> row = random_values(shape.in, 3);
-  for (const auto type : {ComputeType::float32, ComputeType::bfloat16}) {
+  for (const ComputeType type : types_of(shape.kernels)) {
     const auto linear = make_linear(weight_of(weight, shape), shape.kernels, type);
     std::vector<float> expected(shape.out);
     const float* alone = row.data();
@@ -144,13 +187,44 @@ TEST(PackedMatrix, AddsPartsAsATree) {
   EXPECT_EQ(sum({{0, 1}, {1, 4}, {4, 8}}), (1e8F + ((1.0F - 1e8F + 1.0F) + 1.0F)));
 }
 
-TEST(PackedMatrix, RoundsToBfloat16LikeTheFormat) {
-  EXPECT_EQ(rounded_to_bfloat16(1.0F), 1.0F);
-  EXPECT_EQ(rounded_to_bfloat16(1.00390625F), 1.0F);       // tie: to even
-  EXPECT_EQ(rounded_to_bfloat16(1.01171875F), 1.015625F);  // tie: to even, upwards
-  EXPECT_EQ(rounded_to_bfloat16(1.0039064F), 1.0078125F);  // just above a tie
-  EXPECT_EQ(rounded_to_bfloat16(3.4e38F), std::numeric_limits<float>::infinity());
-  EXPECT_TRUE(std::isnan(rounded_to_bfloat16(std::numeric_limits<float>::quiet_NaN())));
+/// 65519 is nearest to the largest number, 65520 a tie with what would be the next one.
+TEST(PackedMatrix, InputsBeyondFloat16AreInfinite) {
+  const std::vector<float> weight = {1.0F, 0.5F};
+  const float rows[3][2] = {{65519.0F, 0.0F}, {65520.0F, 1.0F}, {-1e6F, 1.0F}};
+  std::vector<float> out;
+  for (const auto& row : rows) {
+    const float* input = row;
+    PackedMatrix({.values = weight.data(), .out_features = 1, .in_features = 2, .parts = {}},
+                 ComputeType::float16)
+        .multiply({&input, 1}, &out.emplace_back());
+  }
+  EXPECT_THAT(out, ::testing::ElementsAre(65504.0F, std::numeric_limits<float>::infinity(),
+                                          -std::numeric_limits<float>::infinity()));
+}
+
+TEST(PackedMatrix, BytesAreThoseOfTheType) {
+  const std::vector<float> weight(96 * 10, 1.0F);
+  const auto bytes = [&](ComputeType type) {
+    return PackedMatrix(
+               {.values = weight.data(), .out_features = 96, .in_features = 10, .parts = {}}, type)
+        .bytes();
+  };
+  EXPECT_EQ(bytes(ComputeType::float32), 96 * 10 * 4);
+  EXPECT_EQ(bytes(ComputeType::bfloat16), 96 * 10 * 2);
+  EXPECT_EQ(bytes(ComputeType::float16), 96 * 10 * 2);
+}
+
+TEST(ComputeTypeNames, AreReadBack) {
+  EXPECT_THAT(compute_type_names(), ::testing::ElementsAre("float32", "bfloat16", "float16"));
+  for (const std::string& name : compute_type_names())
+    EXPECT_EQ(compute_type_name(parse_compute_type(name)), name);
+  try {
+    parse_compute_type("half");
+    FAIL() << "an unknown name was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::usage);
+    EXPECT_STREQ(error.what(), "unknown dtype 'half'; known: float32, bfloat16, float16");
+  }
 }
 
 TEST(KernelSetNames, AreReadBack) {

@@ -71,6 +71,16 @@ TEST(NormalForms, Published) {
   EXPECT_EQ(applied(normal_form_step(NormalForm::nfc), "\u1100\u1161\u11A8"), "\uAC01");
 }
 
+// Values from the tokenizers package, 0.23.3. A Telugu mark of Unicode 14 and one of Unicode 10 are
+// not put in order, a square of Unicode 12.1 is not taken apart; what came before is.
+TEST(NormalForms, CharactersAfterUnicode9StayAsTheyAre) {
+  for (const char* later : {"x\u0360\u0C3C", "x\u0360\u0D3B"})
+    EXPECT_EQ(applied(normal_form_step(NormalForm::nfc), later), later);
+  EXPECT_EQ(applied(normal_form_step(NormalForm::nfc), "x\u0360\u093C"), "x\u093C\u0360");
+  EXPECT_EQ(applied(normal_form_step(NormalForm::nfkc), "\u32FF\u337E"), "\u32FF\u660E\u6CBB");
+  EXPECT_EQ(applied(strip_accents_step(), "a\u0EBA\u0EB9"), "a\u0EBA");
+}
+
 TEST(NormalForms, KeepTrackOfTheOriginal) {
   EXPECT_FALSE(to_normal_form("ab\u00E9", NormalForm::nfc).changed);
   const TracedText traced = to_normal_form("xe\u0301y", NormalForm::nfc);  // x, e, two bytes, y

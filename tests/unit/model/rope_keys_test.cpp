@@ -79,7 +79,6 @@ TEST(RopeKeys, LinearScalingOfTheGolden) {
       reading.rope,
       (RopeConfig{.theta = 700.0, .dimensions = 6, .scaling = RopeScaling::linear, .factor = 4.0}));
   EXPECT_EQ(reading.config.max_positions, 64);
-  EXPECT_EQ(reading.config.positions_note, "");
 }
 
 TEST(RopeKeys, Llama3ScalingOfTheGolden) {
@@ -139,30 +138,47 @@ TEST(RopeKeys, OriginalPositionsBesideTheMapCountMore) {
   EXPECT_EQ(nowhere.rope.original_positions, 64);
 }
 
-TEST(RopeKeys, DynamicScalingIsNoneUpToTheContextOfTheConfig) {
-  const Reading reading = read(golden_config("llama-rope-dynamic"), "", 6);
-  EXPECT_EQ(reading.rope, (RopeConfig{.theta = 700.0, .dimensions = 6}));
-  EXPECT_EQ(reading.config.max_positions, 12);
-  EXPECT_THAT(reading.config.positions_note, HasSubstr("'dynamic'"));
-  EXPECT_THAT(reading.config.positions_note, HasSubstr("12"));
+TEST(RopeKeys, DynamicScalingBeginsBeyondTheContextOfTheConfig) {
+  const Json config = golden_config("llama-rope-dynamic");
+  const Reading reading = read(config, "", 6);
+  const double factor = config.at("rope_parameters").at("factor");
+  EXPECT_EQ(reading.rope, (RopeConfig{.theta = 700.0,
+                                      .dimensions = 6,
+                                      .scaling = RopeScaling::dynamic,
+                                      .factor = factor,
+                                      .original_positions = 12}));
+  EXPECT_EQ(reading.config.max_positions, static_cast<int>(12 * factor));
 }
 
-TEST(RopeKeys, LongropeIsLimitedToTheOriginalContext) {
+TEST(RopeKeys, LongropeHasFactorsForShortAndLongPrompts) {
   const Reading reading = read(golden_config("phi3-longrope"), "", 6);
   EXPECT_EQ(reading.rope.scaling, RopeScaling::longrope);
   EXPECT_EQ(reading.rope.frequency_factors, (std::vector<double>{1.0, 1.1, 1.3}));
+  EXPECT_EQ(reading.rope.long_frequency_factors.size(), 3U);
   EXPECT_DOUBLE_EQ(reading.rope.attention_factor, 1.2936992208031892);
-  EXPECT_EQ(reading.config.max_positions, 12);
-  EXPECT_THAT(reading.config.positions_note, HasSubstr("'longrope'"));
+  EXPECT_EQ(reading.rope.original_positions, 12);
+  EXPECT_EQ(reading.config.max_positions, 64);
 }
 
-TEST(RopeKeys, LongropeWithinTheOriginalContextHasNoLimit) {
-  const Json settings = {{"rope_type", "longrope"}, {"short_factor", {1, 2, 3}}};
+TEST(RopeKeys, LongropeWithinTheOriginalContextScalesNoScores) {
+  const Json settings = {
+      {"rope_type", "longrope"}, {"short_factor", {1, 2, 3}}, {"long_factor", {4, 5, 6}}};
   const Reading reading =
       read({{"rope_scaling", settings}, {"original_max_position_embeddings", 64}}, "", 6);
   EXPECT_EQ(reading.rope.attention_factor, 1.0);
   EXPECT_EQ(reading.config.max_positions, 64);
-  EXPECT_EQ(reading.config.positions_note, "");
+}
+
+TEST(RopeKeys, OnlyDynamicAndLongropeTurnPromptsByTheirLength) {
+  RopeConfig rope{.scaling = RopeScaling::dynamic, .original_positions = 12};
+  EXPECT_EQ(rope.rotation_of(12), 0);
+  EXPECT_EQ(rope.rotation_of(13), 13);
+  rope.scaling = RopeScaling::longrope;
+  EXPECT_EQ(rope.rotation_of(12), 0);
+  EXPECT_EQ(rope.rotation_of(13), rope.rotation_of(40));
+  EXPECT_NE(rope.rotation_of(13), 0);
+  rope.scaling = RopeScaling::yarn;
+  EXPECT_EQ(rope.rotation_of(13), 0);
 }
 
 TEST(RopeKeys, SettingsOfALayerType) {

@@ -147,7 +147,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadHeader{"Empty", "", "not valid JSON"}, BadHeader{"NotJson", "{\"t\":", "not valid JSON"},
         BadHeader{"NotUtf8", "{\"\xff\":1}", "not valid JSON"},
         BadHeader{"NotAnObject", "[]", "not a JSON object"},
-        BadHeader{"Deep", std::string(100000, '['), "nested deeper than 8"},
+        BadHeader{"Deep", std::string(100000, '['), "nested deeper than 64"},
         BadHeader{"NameTwice", "{" + kPair + kPair + "\"b\":1}", "has the name 'a' twice"},
         BadHeader{"KeyTwice", one(R"("dtype":"F32","dtype":"F16")"), "has the name 'dtype' twice"},
         BadHeader{"MetadataNoMap", R"({"__metadata__":[]})", "'__metadata__'"},

@@ -15,6 +15,7 @@ namespace mechsweep {
 /// and "capital" is one token, 300. Bytes above 127 are one token each, 100 + byte.
 class FakeTokenizer : public Tokenizer {
  public:
+  [[nodiscard]] std::string kind() const override { return "one that tests can follow"; }
   [[nodiscard]] Encoding encode(std::string_view text) const override {
     Encoding encoding;
     const auto add = [&](int32_t id, size_t begin, size_t length) {

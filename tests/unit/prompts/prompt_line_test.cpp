@@ -123,12 +123,21 @@ TEST(PromptLine, RefusesLinesThatAreNotObjects) {
   EXPECT_THAT(failure(R"({"tokens": [1,]})"), StartsWith("is not valid JSON: column 15: "));
   EXPECT_THAT(failure(R"({"tokens": [1]} x)"), StartsWith("is not valid JSON: column 17: "));
   EXPECT_THAT(failure("{\"text\": \"\xFF\"}"), StartsWith("is not valid JSON: column 11: "));
-  EXPECT_EQ(failure(R"({"tokens": [1], "tokens": [2]})"), "tokens: the field is given twice");
+  EXPECT_EQ(failure(R"({"tokens": [1], "tokens": [2]})"), "has the name 'tokens' twice");
   EXPECT_EQ(failure(R"({"tokens": [1], "spans": {"a": [0, 1], "a": [0, 1]}})"),
-            "a: the field is given twice");
-  EXPECT_THAT(failure(std::string(100000, '[')), StartsWith("is not valid JSON: "));
-  EXPECT_EQ(failure(std::string(100000, '[') + std::string(100000, ']')),
-            "must be a JSON object, not array");
+            "has the name 'a' twice");
+  EXPECT_EQ(failure(std::string(100000, '[')), "is nested deeper than 64 levels");
+  EXPECT_EQ(failure("{\"tokens\": " + std::string(100000, '[') + std::string(100000, ']') + "}"),
+            "is nested deeper than 64 levels");
+}
+
+TEST(PromptLine, TextsThatNoMessageOrResultCanHoldAreRefusedOrShownEscaped) {
+  const std::string wanted = "id: must be a text of at most 1000 bytes without control characters";
+  EXPECT_EQ(failure(R"({"tokens": [1], "id": "a\u0000"})"), wanted);
+  EXPECT_EQ(failure(R"({"tokens": [1], "id": ")" + std::string(1001, 'a') + "\"}"), wanted);
+  EXPECT_EQ(failure(R"({"tokens": [1], "spans": {"a\u001b": [1, 0]}})"),
+            R"(spans.a\x1B: [1, 0] is not a range of tokens of this prompt, which has 1)");
+  EXPECT_LT(failure("{\"" + std::string(100'000, 'a') + "\": 1}").size(), 400U);
 }
 
 TEST(PromptLine, RefusesUnknownAndMissingFields) {
