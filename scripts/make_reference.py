@@ -5,38 +5,56 @@
     .deps/references/bin/python scripts/make_reference.py MODEL OUT.json [options]
 
 MODEL is a Hugging Face folder or a GGUF file. The model runs with eager attention on a few random
-prompts of ordinary tokens; the file gets their tokens and, at every position, the logits of a fixed
-sample of tokens and of the largest ones, the logarithm of the sum of exponentials, and the loss of
-the next token; how much losses change with single heads at zero (their share of what goes into the
-attention's output projection); and how far all of this moves when the model computes in another
-type. Heads whose change moves by more than 2e-5 nats between float32 and float64 are left out:
-they amplify rounding, and two sound programs may differ there. The file names the SHA-256 of the
-model's files and the versions that made it.
+prompts of ordinary tokens, one of them longer than its sliding window and the context before which
+rotary positions are not scaled, where 1,100 tokens in all suffice (`not_exercised` in the file
+lists what they leave out). The file gets their tokens and, at every position, the logits of a fixed
+sample of tokens, the logarithm of the sum of exponentials and the loss of the next token; the
+largest logits, at all positions of short prompts and the last ones of long prompts; how much losses
+change with single heads at zero (their share of what goes into the attention's output projection);
+and how far all of this moves when the model computes in another type. Heads whose change moves by
+more than 2e-5 nats between float32 and float64 are left out: they amplify rounding, and two sound
+programs may differ there. The file names the SHA-256 of the model's files and the versions that
+made it. Exit status 3: the model or the prompts cannot be used, and nothing was written.
 """
 
 import argparse
 import copy
-import hashlib
 import json
 import math
+import os
 import platform
 import random
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM
-from transformers.utils import logging
+from reference_inputs import (
+    Refusal,
+    boundaries_of,
+    check_model,
+    check_output,
+    files_of,
+    first_line,
+    given_prompts,
+    not_exercised,
+    random_prompts,
+    write_whole,
+)
 
 PROJECTIONS = ("o_proj", "c_proj", "out_proj", "dense")  # attention's last matrix, by family
-LENGTHS = (8, 13, 20)
 SAMPLE, TOP = 16, 8
+LONG = 64  # tokens; of longer prompts the file has fewer numbers at each position
+LONG_SAMPLE, LONG_TOP = 4, 8  # logits at each position, and positions with the largest logits
 STEADY = 2e-5  # nats
 DIGITS = 9
 
 
 def arguments():
+    def count(text):
+        if int(text) < 1:
+            raise ValueError
+        return int(text)
+
     summary = __doc__.split("\n", maxsplit=1)[0]
     parser = argparse.ArgumentParser(description=summary)
     parser.add_argument("model", type=Path)
@@ -44,37 +62,48 @@ def arguments():
     parser.add_argument("--prompts", type=Path, help="JSON lines with `tokens`, instead of random")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float64")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--heads", type=int, default=64, help="heads to zero, spread over layers")
+    parser.add_argument("--heads", type=count, default=64, help="heads to zero, over all layers")
     parser.add_argument("--no-spread", action="store_true", help="compute in one type only")
+    parser.add_argument(
+        "--stands-for",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="another file with the same weights, a GGUF made from MODEL say, for which mechsweep "
+        "is to take the reference too",
+    )
     return parser.parse_args()
 
 
-def files_of(model):
-    """Every file that can decide a logit, with its SHA-256."""
-    if model.is_dir():
-        paths = sorted(model.glob("*.safetensors")) + sorted(model.glob("*.safetensors.index.json"))
-        paths.append(model / "config.json")
-    else:
-        paths = [model]
-    found = []
-    for path in paths:
-        with path.open("rb") as file:
-            found.append(
-                {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-            )
-    return found
-
-
 def load(model):
+    os.environ.setdefault("TQDM_DISABLE", "1")  # bars that transformers' own switch leaves on
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     place = {"pretrained_model_name_or_path": model}
     if not model.is_dir():
         place = {"pretrained_model_name_or_path": model.parent, "gguf_file": model.name}
-    keywords = {"dtype": torch.float32, "attn_implementation": "eager"}
-    return AutoModelForCausalLM.from_pretrained(**place, **keywords).eval()
+    keywords = {"dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
+    try:
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            **place, **keywords, output_loading_info=True
+        )
+    except Exception as error:  # of any type: transformers has none of its own
+        raise Refusal(f"{model}: transformers cannot load it: {first_line(error)}") from error
+    missing = sorted(info["missing_keys"])
+    if missing:  # transformers would make these up at random
+        raise Refusal(f"{model}: transformers finds no weights for {', '.join(missing[:3])}")
+    return loaded.eval()
 
 
 def as_type(model, dtype):
     """A copy with weights of another type. Rotary tables and the like stay as they are."""
+    import torch
+
     copied = copy.deepcopy(model)
     for parameter in copied.parameters():
         parameter.data = parameter.data.to(getattr(torch, dtype))
@@ -89,43 +118,25 @@ def projections(model):
             continue
         names = [one for one in PROJECTIONS if hasattr(module, one)]
         if len(names) != 1:
-            sys.exit(f"make_reference.py: {name} has no single output projection: {names}")
+            raise Refusal(f"{name} has no single output projection that this script knows")
         found.append(getattr(module, names[0]))
     if len(found) != model.config.num_hidden_layers:
-        sys.exit(f"make_reference.py: found {len(found)} blocks of attention")
+        raise Refusal(f"found {len(found)} attentions in {model.config.num_hidden_layers} layers")
     return found
 
 
-def random_prompts(config, seed):
-    """Ids below the vocabulary that are no special ones, after the one that prompts begin with."""
-    vocab = config.vocab_size
-    special = set()
-    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        ids = getattr(config, name, None)
-        special.update(ids if isinstance(ids, list) else [ids])
-    generator = random.Random(seed)
-    longest = getattr(config, "max_position_embeddings", None) or max(LENGTHS)
-    # Some models are only themselves after their first token.
-    first = [config.bos_token_id] if isinstance(config.bos_token_id, int) else []
-    prompts = []
-    for length in LENGTHS:
-        tokens = list(first)
-        while len(tokens) < min(length, longest):
-            token = generator.randrange(vocab)
-            if token not in special:
-                tokens.append(token)
-        prompts.append(tokens)
-    return prompts
+def forget_earlier_prompts(model):
+    """Makes rotary frequencies anew. With scaling of type `dynamic`, transformers otherwise goes on
+    with those of the longest prompt so far, so that numbers would depend on the order of passes."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child).__name__.endswith("RotaryEmbedding"):
+                setattr(parent, name, type(child)(child.config))
 
 
-def given_prompts(path):
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["tokens"] for line in lines if line.strip()]
-
-
-@torch.no_grad()
 def logits_of(model, tokens, layer=None, head=None):
     """[position, token] in double precision, of the model with one head at zero if one is named."""
+    import torch
 
     def clear(_, inputs):
         z = inputs[0].clone()
@@ -133,9 +144,15 @@ def logits_of(model, tokens, layer=None, head=None):
         z[..., head * size : (head + 1) * size] = 0.0
         return (z, *inputs[1:])
 
+    forget_earlier_prompts(model)
     handle = layer.register_forward_pre_hook(clear) if layer is not None else None
     try:
-        output = model(torch.tensor([tokens]), use_cache=False)
+        with torch.no_grad():
+            output = model(torch.tensor([tokens]), use_cache=False)
+    except (RuntimeError, ValueError, IndexError) as error:
+        count = len(tokens)
+        message = f"transformers fails on a prompt of {count} tokens: {first_line(error)}"
+        raise Refusal(message) from error
     finally:
         if handle:
             handle.remove()
@@ -144,55 +161,84 @@ def logits_of(model, tokens, layer=None, head=None):
 
 def losses(logits, tokens):
     """Of every next token, nats."""
+    import torch
+
     following = torch.tensor(tokens[1:])
     return torch.logsumexp(logits[:-1], -1) - logits[:-1].gather(1, following[:, None])[:, 0]
 
 
-def chosen_heads(model, count):
-    """(layer, head): as many in every layer as `count` allows, at least one, shifted by layer."""
-    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+def chosen_heads(config, count, prompts):
+    """(prompt, layer, head): in the shortest prompt as many in every layer as `count` allows, at
+    least one, shifted by layer; in the longest one of the first layer and one of the last."""
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    by_length = sorted(range(len(prompts)), key=lambda p: len(prompts[p]))
+    short, long = by_length[0], by_length[-1]
     each = max(1, min(heads, count // layers))
-    return [(i, (i + j * heads // each) % heads) for i in range(layers) for j in range(each)]
+    chosen = [
+        (short, i, (i + j * heads // each) % heads) for i in range(layers) for j in range(each)
+    ]
+    if len(prompts[long]) > len(prompts[short]):
+        chosen += [(long, layer, layer % heads) for layer in sorted({0, layers - 1})]
+    return chosen
+
+
+def prompt_numbers(logits, tokens, sample):
+    """One prompt's entry of the file, with tensors as values. `rows` are whole rows of logits,
+    which are not written: all of a short prompt, the last ones of a long prompt."""
+    import torch
+
+    begin = max(0, len(tokens) - LONG_TOP) if len(tokens) > LONG else 0
+    rows = logits[begin:].clone()
+    top = torch.topk(rows, min(TOP, rows.shape[-1]), dim=-1)
+    return {
+        "tokens": tokens,
+        "loss": losses(logits, tokens),
+        "logsumexp": torch.logsumexp(logits, -1),
+        "logits": logits[:, sample],
+        "top": [{"tokens": [], "logits": []}] * begin
+        + [
+            {"tokens": ids, "logits": values}
+            for ids, values in zip(top.indices, top.values, strict=True)
+        ],
+        "rows": rows,
+    }
 
 
 def numbers_of(model, prompts, heads, sample):
-    """The prompts' and heads' entries of the file, with tensors as values."""
+    """The prompts' and heads' entries of the file."""
     blocks = projections(model)
-    entries, changes = [], []
-    for tokens in prompts:
-        logits = logits_of(model, tokens)
-        top = torch.topk(logits, min(TOP, logits.shape[-1]), dim=-1)
-        entries.append(
-            {
-                "tokens": tokens,
-                "loss": losses(logits, tokens),
-                "logsumexp": torch.logsumexp(logits, -1),
-                "logits": logits[:, sample],
-                "top": [
-                    {"tokens": ids, "logits": values}
-                    for ids, values in zip(top.indices, top.values, strict=True)
-                ],
-                "all": logits,
-            }
-        )
-    short = min(range(len(prompts)), key=lambda p: len(prompts[p]))
-    for layer, head in heads:
-        logits = logits_of(model, prompts[short], blocks[layer], head)
-        delta = losses(logits, prompts[short]) - entries[short]["loss"]
-        changes.append({"prompt": short, "layer": layer, "head": head, "delta_loss": delta})
+    entries = [prompt_numbers(logits_of(model, one), one, sample) for one in prompts]
+    changes = []
+    for prompt, layer, head in heads:
+        logits = logits_of(model, prompts[prompt], blocks[layer], head)
+        delta = losses(logits, prompts[prompt]) - entries[prompt]["loss"]
+        changes.append({"prompt": prompt, "layer": layer, "head": head, "delta_loss": delta})
     return entries, changes
+
+
+def check_finite(numbers, dtype):
+    entries, changes = numbers
+    for p, entry in enumerate(entries):
+        if not all(entry[name].isfinite().all() for name in ("loss", "logsumexp", "rows")):
+            raise Refusal(f"in {dtype} the model gives NaN or infinite numbers on prompt {p}")
+    for change in changes:
+        if not change["delta_loss"].isfinite().all():
+            raise Refusal(
+                f"in {dtype} the model gives NaN or infinite numbers without head "
+                f"{change['head']} of layer {change['layer']}"
+            )
 
 
 def spread_of(ours, theirs):
     """The largest differences between two sets of numbers; logits in units of the largest one."""
-    largest = max(entry["all"].abs().max().item() for entry in ours[0])
+    largest = max(entry["rows"].abs().max().item() for entry in ours[0]) or 1.0
 
     def worst(name, which):
         pairs = zip(ours[which], theirs[which], strict=True)
         return max(((a[name] - b[name]).abs().max().item() for a, b in pairs), default=0.0)
 
     return {
-        "logits": worst("all", 0) / largest,
+        "logits": max(worst("rows", 0), worst("logits", 0)) / largest,
         "loss": max(worst("loss", 0), worst("logsumexp", 0)),
         "delta_loss": worst("delta_loss", 1),
     }
@@ -201,10 +247,10 @@ def spread_of(ours, theirs):
 def plain(value):
     """Tensors as lists, numbers with as many digits as fp32 has."""
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items() if key != "all"}
+        return {key: plain(one) for key, one in value.items() if key != "rows"}
     if isinstance(value, list):
         return [plain(one) for one in value]
-    if isinstance(value, torch.Tensor):
+    if hasattr(value, "tolist"):
         return plain(value.tolist())
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
@@ -215,6 +261,7 @@ def measure_spread(model, options, numbers, heads, sample):
     prompts = [entry["tokens"] for entry in entries]
     other = "float32" if options.dtype == "float64" else "float64"
     alike = numbers_of(as_type(model, other), prompts, heads, sample)
+    check_finite(alike, other)
     pairs = zip(changes, alike[1], strict=True)
     steady = [bool((a["delta_loss"] - b["delta_loss"]).abs().max() <= STEADY) for a, b in pairs]
 
@@ -231,22 +278,19 @@ def measure_spread(model, options, numbers, heads, sample):
     return {"spread": spread, "unsteady_heads": len(heads) - sum(steady)}, numbers
 
 
-def main():
-    options = arguments()
-    logging.disable_progress_bar()
-    model = load(options.model.resolve())
+def content_of(options, model, prompts, files):
     config = model.config
-    prompts = given_prompts(options.prompts) if options.prompts else None
-    prompts = prompts or random_prompts(config, options.seed)
+    most = LONG_SAMPLE if max(map(len, prompts)) > LONG else SAMPLE
     generator = random.Random(options.seed + 1)
-    sample = sorted(generator.sample(range(config.vocab_size), min(SAMPLE, config.vocab_size)))
-    heads = chosen_heads(model, options.heads)
+    sample = sorted(generator.sample(range(config.vocab_size), min(most, config.vocab_size)))
+    heads = chosen_heads(config, options.heads, prompts)
     numbers = numbers_of(as_type(model, options.dtype), prompts, heads, sample)
+    check_finite(numbers, options.dtype)
     measured = {}
     if not options.no_spread:
         measured, numbers = measure_spread(model, options, numbers, heads, sample)
     shape = {"layers": config.num_hidden_layers, "heads": config.num_attention_heads}
-    content = {
+    return {
         "format": "mechsweep-reference",
         "format_version": 1,
         "made_by": {
@@ -256,15 +300,54 @@ def main():
         },
         "dtype": options.dtype,
         "shape": shape | {"vocab": config.vocab_size},
-        "files": files_of(options.model.resolve()),
+        "files": files,
+        "not_exercised": not_exercised(boundaries_of(config), [len(one) for one in prompts]),
         "sample": sample,
         "prompts": numbers[0],
         "heads": numbers[1],
     } | measured
-    lines = [f" {json.dumps(k)}: {json.dumps(plain(v))}" for k, v in content.items()]
-    options.out.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def make(options):
+    check_model(options.model)
+    check_output(options.out)
+    path = options.model.resolve()
+    files = files_of(path, options.stands_for)
+    model = load(path)
+    try:
+        if options.prompts:
+            prompts = given_prompts(options.prompts, model.config)
+        else:
+            prompts = random_prompts(model.config, options.seed)
+        content = content_of(options, model, prompts, files)
+    except Refusal as refusal:
+        if options.prompts and str(refusal).startswith(str(options.prompts)):
+            raise
+        raise Refusal(f"{options.model}: {refusal}") from refusal
+    lines = [
+        f" {json.dumps(k)}: {json.dumps(plain(v), allow_nan=False)}" for k, v in content.items()
+    ]
+    write_whole(options.out, "{\n" + ",\n".join(lines) + "\n}\n")
     print(f"{options.out}: {options.out.stat().st_size} bytes")
+    if content["not_exercised"]:
+        print(f"No prompt is long enough to exercise: {'; '.join(content['not_exercised'])}.")
+
+
+def main():
+    try:
+        make(arguments())
+    except Refusal as refusal:
+        print(f"make_reference.py: {refusal}", file=sys.stderr)
+        return 3
+    except ModuleNotFoundError as error:
+        hint = "scripts/install_deps.sh --references installs what this script needs"
+        print(f"make_reference.py: {error}; {hint}", file=sys.stderr)
+        return 3
+    except OSError as error:
+        print(f"make_reference.py: {error}", file=sys.stderr)
+        return 3
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -56,7 +56,9 @@ class Provenance:
                 said[model] = f"FAILED: {certificate.get('why', 'no reason is on record')}"
             else:
                 reference = certificate.get("reference", "none")
-                named = "no reference" if reference == "none" else f"reference {reference}"
+                note = certificate.get("reference_note", "")
+                none = f"no reference ({note})" if note else "no reference"
+                named = none if reference == "none" else f"reference {reference}"
                 said[model] = f"passed, {named}"
         return dict(sorted(said.items()))
 

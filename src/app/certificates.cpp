@@ -48,9 +48,10 @@ void refuse_mismatch(const Plan& plan, const PlannedModel& model, const Certific
   if (check == nullptr) return;
   fail(ErrorKind::input,
        "{}: model '{}' does not compute what it should: check '{}' has {} ({}); `mechsweep inspect "
-       "--certify {}` says more",
+       "--certify{} --dtype {} --kernels {} {}` says more",
        plan.sweep.path, model.entry->id, check->name, check->numbers(), check->detail,
-       model.entry->path);
+       model.entry->reference.empty() ? "" : " --reference " + model.entry->reference,
+       certificate.dtype, certificate.kernels, model.checkpoint.path);
 }
 
 /// A fact of a record; records have no checksum, so it may be anything, and is null if not there.
@@ -106,7 +107,8 @@ Json certify_together(World& world, const Plan& plan, ModelHost& host,
 
 std::string ModelCertificate::text() const {
   if (!passed) return "FAILED: " + why;
-  return reference == "none" ? "passed, no reference" : "passed, reference " + reference;
+  if (reference != "none") return "passed, reference " + reference;
+  return "passed, no reference" + (note.empty() ? "" : " (" + note + ")");
 }
 
 std::vector<ModelCertificate> model_certificates(const std::vector<AttemptRecord>& attempts) {
@@ -122,6 +124,8 @@ std::vector<ModelCertificate> model_certificates(const std::vector<AttemptRecord
       ModelCertificate& model =
           by_model.try_emplace(id, ModelCertificate{.model = id}).first->second;
       if (reference.is_string()) model.reference = reference.get<std::string>();
+      const Json note = fact(certificate, "reference_note");
+      model.note = note.is_string() ? note.get<std::string>() : "";
       if (outcome == Json("passed") || !model.passed) continue;
       model.passed = false;
       model.why = why.is_string() ? why.get<std::string>() : "no reason is on record";

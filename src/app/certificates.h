@@ -25,7 +25,8 @@ struct ModelCertificate {
   std::string model;
   bool passed = true;
   std::string reference = "none";
-  std::string why;  ///< of the first launch that failed
+  std::string note;  ///< why a reference that was given was not compared; else empty
+  std::string why;   ///< of the first launch that failed
 
   /// "passed, no reference", "passed, reference FILE (MAKERS)" or "FAILED: why".
   [[nodiscard]] std::string text() const;

@@ -23,6 +23,8 @@ Reference reference_of(const CertifyCommandOptions& options, const Checkpoint& c
 
 std::string verdict(const Certificate& certificate) {
   if (!certificate.passed()) return "FAILED: " + certificate.why();
+  if (!certificate.reference_note.empty())
+    return "passed, but without a reference: " + certificate.reference_note;
   if (certificate.reference == "none") return "passed; no reference was given to compare with";
   return "passed; reference " + certificate.reference;
 }
@@ -45,6 +47,9 @@ void print_text(const std::string& path, const Certificate& certificate) {
 }  // namespace
 
 int certify_command(const CertifyCommandOptions& options) {
+  for (const char* ending : {".h5", ".jsonl"})
+    if (options.path.ends_with(ending))
+      fail(ErrorKind::usage, "{}: --certify wants a model folder or a GGUF file", options.path);
   const Checkpoint checkpoint = open_checkpoint(options.path);
   std::optional<Reference> reference;
   if (!options.reference.empty()) reference = reference_of(options, checkpoint);

@@ -27,16 +27,27 @@ std::string json_text(const Json& value) {
                            : value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+/// Small models have small numbers.
+std::string short_number(double value) {
+  return value >= 100.0 ? fmt::format("{:.1f}", value) : fmt::format("{:.3g}", value);
+}
+
 void print_config(const Checkpoint& checkpoint) {
   const ModelConfig& config = checkpoint.config;
   const Json json = config.to_json();
   print_line("architecture",
              fmt::format("{} ({})", config.architecture, checkpoint.architecture->summary));
   for (const auto& [name, value] : json.items())
-    if (name != "architecture" && name != "max_positions") print_line(name, json_text(value));
+    if (name != "architecture" && name != "max_positions")
+      print_line(name, name.ends_with("_token") && value == -1 ? "none" : json_text(value));
   const std::string sharing = shared_heads_text(Site::k, config);
   if (!sharing.empty()) print_line("shared heads", sharing);
   print_line("context", fmt::format("{} tokens", config.max_positions));
+}
+
+std::string memory_text(const Checkpoint& checkpoint, ComputeType type) {
+  const int64_t bytes = resident_weight_bytes(checkpoint, KernelSet::native, type);
+  return fmt::format("{} MiB of weights", short_number(static_cast<double>(bytes) / kMiB));
 }
 
 void print_tensors(const Checkpoint& checkpoint) {
@@ -46,16 +57,13 @@ void print_tensors(const Checkpoint& checkpoint) {
     ++by_type[storage_type_name(tensor.type)];
     parameters += static_cast<double>(tensor.rows()) * static_cast<double>(tensor.row_size());
   }
-  print_line("parameters", fmt::format("{:.0f} ({:.1f} million)", parameters, parameters / 1e6));
+  print_line("parameters",
+             fmt::format("{:.0f} ({} million)", parameters, short_number(parameters / 1e6)));
   std::vector<std::string> types;
   for (const auto& [type, count] : by_type) types.push_back(fmt::format("{} {}", count, type));
   print_line("tensors", fmt::format("{}", fmt::join(types, ", ")));
   for (const std::string& name : compute_type_names())
-    print_line("memory " + name,
-               fmt::format("{:.1f} MiB of weights",
-                           static_cast<double>(resident_weight_bytes(checkpoint, KernelSet::native,
-                                                                     parse_compute_type(name))) /
-                               kMiB));
+    print_line("memory " + name, memory_text(checkpoint, parse_compute_type(name)));
 }
 
 void print_tokenizer(const Tokenizer* tokenizer) {
@@ -93,8 +101,10 @@ void inspect_model(const std::string& path) {
   print_tokenizer(checkpoint.tokenizer.get());
   print_unused(checkpoint);
   for (const std::string& file : checkpoint.files)
-    print_line("file", fmt::format("{} ({:.1f} MB)", file,
-                                   static_cast<double>(std::filesystem::file_size(file)) / 1e6));
+    print_line(
+        "file",
+        fmt::format("{} ({} MB)", file,
+                    short_number(static_cast<double>(std::filesystem::file_size(file)) / 1e6)));
 }
 
 }  // namespace mechsweep

@@ -91,8 +91,8 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   verify->add_option("FILE", file, "a results or summary file")->required();
   verify->callback([&action] { action = [] { return verify_command(file); }; });
 
-  CLI::App* inspect =
-      app.add_subcommand("inspect", "describe a model folder, a GGUF file or a results file");
+  CLI::App* inspect = app.add_subcommand(
+      "inspect", "describe a model folder, a GGUF file, a prompt file or a results file");
   inspect->add_option("PATH", path, "what to describe")->required();
   declare_certificate(*inspect, certify, certified);
   inspect->callback([&action] {

@@ -103,6 +103,7 @@ void print_json(const std::string& file, const Counts& counts,
   for (const ModelCertificate& certificate : certificates) {
     Json& model = json["certificates"][certificate.model];
     model = {{"passed", certificate.passed}, {"reference", certificate.reference}};
+    if (!certificate.note.empty()) model["reference_note"] = certificate.note;
     if (!certificate.passed) model["why"] = certificate.why;
   }
   std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());

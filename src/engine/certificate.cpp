@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "engine/certificate_checks.h"
@@ -19,6 +20,7 @@ using Results = std::vector<TaskResult>;
 
 constexpr std::array<int, 3> kThoroughLengths = {8, 14, 20};
 constexpr std::array<int, 2> kCheapLengths = {7, 11};
+constexpr size_t kMostReferenceText = 240;  // in a record, whose size is fixed
 
 /// The tasks of all checks on two executors.
 class Battery {
@@ -107,6 +109,40 @@ Json to_json(const CertificateCheck& check) {
   return json;
 }
 
+/// What a model does only in prompts that are longer than all of a reference's.
+std::vector<std::string> not_reached(const ModelConfig& config, const Reference& reference) {
+  int64_t longest = 0;
+  for (const ReferencePrompt& prompt : reference.prompts)
+    longest = std::max<int64_t>(longest, std::ssize(prompt.tokens));
+  std::vector<std::string> parts;
+  int window = 0;
+  for (const LayerKind& kind : config.layer_kinds)
+    if (kind.window > 0) window = window == 0 ? kind.window : std::min(window, kind.window);
+  if (window >= longest && window < config.max_positions)
+    parts.push_back(fmt::format("its windows of {} tokens", window));
+  for (const RopeConfig* rope : {&config.rope, &config.local_rope})
+    if (rope->rotation_of(config.max_positions) != 0 && rope->rotation_of(longest) == 0)
+      parts.push_back(
+          fmt::format("how it turns prompts beyond {} tokens", rope->original_positions));
+  return parts;
+}
+
+/// Says in the certificate what its last check was made with. One that was skipped is none.
+void name_reference(const ModelConfig& config, const Reference& reference,
+                    Certificate& certificate) {
+  const std::string file = std::filesystem::path(reference.path).filename().string();
+  const CertificateCheck& check = certificate.checks.back();
+  if (check.outcome == CheckOutcome::skipped) {
+    certificate.reference_note = fmt::format("{} was not compared: {}", file, check.detail);
+    return;
+  }
+  certificate.reference = fmt::format("{} ({})", file, reference.made_by);
+  const std::vector<std::string> parts = not_reached(config, reference);
+  if (!parts.empty())
+    certificate.reference +=
+        fmt::format("; its prompts are too short to show {}", fmt::join(parts, " and "));
+}
+
 /// Two digits say enough, and records are small.
 double brief(double value) {
   return std::stod(fmt::format("{:.1e}", value));
@@ -157,6 +193,7 @@ Json Certificate::to_json() const {
                {"kernels", kernels},
                {"executor", executor},
                {"reference", reference},
+               {"reference_note", reference_note},
                {"seconds", elapsed_s},
                {"checks", Json::array()}};
   for (const CertificateCheck& check : checks) json["checks"].push_back(mechsweep::to_json(check));
@@ -166,11 +203,13 @@ Json Certificate::to_json() const {
 Json Certificate::to_record() const {
   Json json = {{"outcome", passed() ? "passed" : "failed"},
                {"dtype", dtype},
-               {"reference", reference.substr(0, 120)},
+               {"reference", reference.substr(0, kMostReferenceText)},
                {"seconds", brief(elapsed_s)}};
   for (const CertificateCheck& check : checks)
     if (!check.compares_bits && !check.non_finite && check.outcome != CheckOutcome::skipped)
       json["measured"][check.name] = {brief(check.worst), brief(check.bound)};
+  if (!reference_note.empty())
+    json["reference_note"] = reference_note.substr(0, kMostReferenceText);
   if (!passed()) json["why"] = why();
   return json;
 }
@@ -182,10 +221,8 @@ Certificate certify(const Checkpoint& checkpoint, Executor& executor, Executor& 
       .dtype = options.dtype, .kernels = options.kernels, .executor = std::string(executor.name())};
   certificate.checks = Battery(checkpoint, executor, other, options).run();
   if (options.reference != nullptr) {
-    certificate.reference =
-        fmt::format("{} ({})", std::filesystem::path(options.reference->path).filename().string(),
-                    options.reference->made_by);
     certificate.checks.push_back(check_reference(*options.reference, executor, options.dtype));
+    name_reference(checkpoint.config, *options.reference, certificate);
   } else {
     certificate.checks.push_back({.name = "reference", .detail = "no reference was given"});
   }

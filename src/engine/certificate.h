@@ -35,7 +35,9 @@ struct Certificate {
   std::string dtype;
   std::string kernels;
   std::string executor;
-  std::string reference = "none";  ///< the file and who made it
+  /// "none", or the file, who made it, and what of the model its prompts do not reach.
+  std::string reference = "none";
+  std::string reference_note;  ///< why a reference that was given was not compared; else empty
   std::vector<CertificateCheck> checks;
   double elapsed_s = 0.0;
 

@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/text_file.h"
 
 namespace mechsweep {
 
@@ -200,6 +201,14 @@ class EditReader {
       const std::string tensor = source.text("tensor");
       source.finish();
       if (file.empty() || tensor.empty()) return;
+      constexpr size_t kLongestPath = 1000;
+      if (fit_for_message(file, kLongestPath) != file) {
+        reader_.problems().add(
+            node,
+            fmt::format("'file' must be a path of at most {} bytes without control characters",
+                        kLongestPath));
+        return;
+      }
       try {
         edit_.vector = vectors_.load(file, tensor);
       } catch (const Error& error) {

@@ -32,12 +32,12 @@ std::vector<float> read_vector(const TensorSource& source, const std::string& pa
       std::count_if(info.shape.begin(), info.shape.end(), [](int64_t side) { return side != 1; });
   const auto count = checked_values(info.shape);
   if (long_sides > 1 || !count || *count < 1 || *count > kMostValues)
-    fail(ErrorKind::input, "{}: tensor '{}' has the shape [{}] and is no vector; name one", path,
-         tensor, fmt::join(info.shape, ", "));
+    fail(ErrorKind::input, "{}: tensor {} has the shape [{}] and is no vector; name one", path,
+         printable(tensor), fmt::join(info.shape, ", "));
   std::vector<float> values(*count);
   source.read_rows(tensor, 0, info.shape.empty() ? 1 : info.shape.front(), values.data());
   if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
-    fail(ErrorKind::input, "{}: tensor '{}' has values that are not finite", path, tensor);
+    fail(ErrorKind::input, "{}: tensor {} has values that are not finite", path, printable(tensor));
   return values;
 }
 

@@ -127,6 +127,12 @@ void open_folder(const fs::path& folder, Checkpoint& checkpoint) {
   const Json config = read_json_file(config_path.string());
   checkpoint.format = "safetensors";
   try {
+    // The tensors of such a folder are not what the layers multiply with.
+    if (config.is_object() && config.contains("quantization_config") &&
+        !config.at("quantization_config").is_null())
+      fail(ErrorKind::input,
+           "'quantization_config' asks for weights that are quantised inside the folder, which "
+           "this version does not read; save the model without it, or use GGUF");
     checkpoint.architecture =
         &find_architecture(quoted_key(config, "model_type"), &Architecture::hf_model_type);
     checkpoint.config = checkpoint.architecture->config_from_hf(config);

@@ -75,7 +75,10 @@ void add_rope(const char* prefix, const RopeConfig& rope, Json& json) {
   json[key("dimensions")] = rope.dimensions;
   if (rope.scaling == RopeScaling::none) return;
   json[key("scaling")] = name_of(rope.scaling);
-  json[key("factor")] = rope.factor;
+  if (rope.scaling != RopeScaling::longrope && rope.scaling != RopeScaling::factors)
+    json[key("factor")] = rope.factor;
+  if (rope.original_positions > 0) json[key("original_positions")] = rope.original_positions;
+  if (rope.attention_factor != 1.0) json[key("attention_factor")] = rope.attention_factor;
 }
 
 void check_rope(const RopeConfig& rope, int head_size) {

@@ -24,6 +24,12 @@ namespace {
   throw Error(ErrorKind::usage, fmt::format("{}: {}", position.text(), message));
 }
 
+/// Text of the file for a message.
+std::string shown(std::string_view text) {
+  constexpr size_t kLongest = 200;
+  return fit_for_message(text, kLongest);
+}
+
 /// The text, with yaml-cpp's byte columns turned into character columns.
 class SourceText {
  public:
@@ -187,7 +193,8 @@ class TreeBuilder final : public YAML::EventHandler {
   /// "?" and "!" are what yaml-cpp reports for plain and for quoted values without a tag.
   void check_tag(const std::string& tag, const YAML::Mark& mark) const {
     if (!tag.empty() && tag != "?" && tag != "!")
-      refuse(source_->place(mark), fmt::format("the tag {} is not supported; remove it", tag));
+      refuse(source_->place(mark),
+             fmt::format("the tag {} is not supported; remove it", shown(tag)));
   }
 
   void open(ConfigNode::Kind kind, const YAML::Mark& mark, const std::string& tag,
@@ -235,7 +242,7 @@ class TreeBuilder final : public YAML::EventHandler {
     const auto [earlier, is_new] = map.key_lines.emplace(key.scalar, key.position.line);
     if (!is_new)
       refuse(key.position, fmt::format("the key '{}' is given twice, first in line {}; remove one",
-                                       key.scalar, earlier->second));
+                                       shown(key.scalar), earlier->second));
     map.key = std::move(key);
   }
 
@@ -250,7 +257,7 @@ void set_paths(ConfigNode& node, const std::string& path) {
   for (size_t i = 0; i < node.items.size(); ++i)
     set_paths(node.items[i], fmt::format("{}[{}]", path, i));
   for (auto& entry : node.entries)
-    set_paths(entry.value, path.empty() ? entry.key : path + "." + entry.key);
+    set_paths(entry.value, path.empty() ? shown(entry.key) : path + "." + shown(entry.key));
 }
 
 }  // namespace
@@ -270,7 +277,8 @@ ConfigNode parse_yaml(const std::string& text, const std::string& file_name) {
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    refuse(source.place(error.mark), "is not valid YAML: " + error.msg);
+    // The library puts bytes of the file into its messages.
+    refuse(source.place(error.mark), "is not valid YAML: " + shown(error.msg));
   }
   if (!builder.root || builder.root->kind == ConfigNode::Kind::null)
     fail(ErrorKind::usage, "{}: is empty; a config needs at least models and experiments",

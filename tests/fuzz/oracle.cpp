@@ -27,7 +27,8 @@ constexpr size_t kLongestLine = 2000;
 /// Accepted and refused files by what read them; told when the program ends.
 struct Counts {
   std::map<std::string, std::pair<uint64_t, uint64_t>> of;
-  ~Counts() {
+  ~Counts() { print(); }
+  void print() const {
     for (const auto& [what, count] : of) {
       fmt::print(stderr, "outcome: {}: {} accepted, {} refused\n", what, count.first, count.second);
     }
@@ -41,6 +42,7 @@ Counts& counts() {
 
 [[noreturn]] void end_with(std::string_view finding) {
   fmt::print(stderr, "FINDING: {}\n", finding);
+  counts().print();
   std::abort();
 }
 

@@ -24,6 +24,14 @@ TEST(ModelCertificates, SayEachModelOnceAndWhetherItHasAReference) {
   EXPECT_EQ(found[1].text(), "passed, no reference");
 }
 
+TEST(ModelCertificates, AReferenceThatWasNotComparedIsNone) {
+  Json one = certificate("passed");
+  one["reference_note"] = "r.json was not compared: why";
+  const auto found = model_certificates({launch({{"a", one}})});
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].text(), "passed, no reference (r.json was not compared: why)");
+}
+
 TEST(ModelCertificates, OneThatFailedDecides) {
   Json failed = certificate("failed");
   failed["why"] = "check 'batch': 3 results differ";

@@ -148,6 +148,8 @@ TEST_F(InterventionFile, VectorFilesThatCannotServeAreNamed) {
   EXPECT_EQ(with("inf.safetensors", "x"),
             "value: inf.safetensors: tensor 'x' has values that are not finite");
   EXPECT_THAT(with("text.safetensors", "x"), HasSubstr("value: text.safetensors: "));
+  EXPECT_EQ(with(R"(\u001b[31m)", "x"),
+            "value: 'file' must be a path of at most 1000 bytes without control characters");
 }
 
 TEST_F(InterventionFile, TheExamplesOfTheDocumentationAreSound) {

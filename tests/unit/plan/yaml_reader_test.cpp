@@ -157,6 +157,18 @@ TEST(YamlReader, RefusesTabsAsIndentation) {
   EXPECT_THAT(failure("a:\n\tb: 1\n"), StartsWith("s.yaml:2:"));
 }
 
+// yaml-cpp reads a byte 4 behind the end and puts it into its message.
+TEST(YamlReader, SyntaxErrorsHoldNoControlCharacters) {
+  EXPECT_EQ(failure("a: \"\\"), R"(s.yaml:1:7: is not valid YAML: unknown escape character: \x04)");
+}
+
+TEST(YamlReader, CutsLongTextsInErrors) {
+  const std::string key(1000, 'k');  // YAML has no longer ones
+  EXPECT_LT(failure(key + ": 1\n" + key + ": 2\n").size(), 400U);
+  EXPECT_LT(failure("a: !" + key + " 1\n").size(), 400U);
+  EXPECT_LT(parse_yaml(key + ": 1\n", "s.yaml").entries[0].value.path.size(), 400U);
+}
+
 TEST(YamlReader, PlacesSyntaxErrors) {
   EXPECT_EQ(failure("a: b: c\n"), "s.yaml:1:5: is not valid YAML: illegal map value");
   EXPECT_THAT(failure("a: [1, 2\nb: 3\n"), StartsWith("s.yaml:2:2: is not valid YAML: "));
