@@ -16,6 +16,9 @@ constexpr ReferenceSpread kPromise = {.logits = 5e-5, .loss = 1e-4, .delta_loss 
 /// The reference's spread between two types is the largest of some numbers by one way of rounding.
 /// Ours rounds elsewhere: another draw of the same size, whose largest may well be twice that.
 constexpr double kSpreadRoom = 2.0;
+/// The same of fp32: on real models sums in our order end two to three times as far from fp64 as
+/// transformers' own fp32 does (benchmarks/results/parity.md, and random prompts of SmolLM2).
+constexpr double kRoundingRoom = 4.0;
 /// Bounds beyond these would let through what is plainly wrong: in fp32 ten times the promise, in
 /// narrow types a quarter of the largest logit.
 constexpr double kMostRounding = 10.0;
@@ -37,9 +40,9 @@ const ReferenceSpread* spread_in(const std::string& dtype, const Reference& refe
 /// prompts rounding is amplified, and nobody keeps the promise.
 ReferenceSpread promise_with(const ReferenceSpread* rounding) {
   if (rounding == nullptr) return kPromise;
-  return {.logits = std::max(kPromise.logits, kSpreadRoom * rounding->logits),
-          .loss = std::max(kPromise.loss, kSpreadRoom * rounding->loss),
-          .delta_loss = std::max(kPromise.delta_loss, kSpreadRoom * rounding->delta_loss)};
+  return {.logits = std::max(kPromise.logits, kRoundingRoom * rounding->logits),
+          .loss = std::max(kPromise.loss, kRoundingRoom * rounding->loss),
+          .delta_loss = std::max(kPromise.delta_loss, kRoundingRoom * rounding->delta_loss)};
 }
 
 Bounds bounds_in(const std::string& dtype, const Reference& reference) {
