@@ -5,16 +5,12 @@
 
 #include <fmt/format.h>
 
+#include "app/attempt_facts.h"
 #include "core/json.h"
 
 namespace mechsweep {
 
 namespace {
-
-/// A fact of a record; records have no checksum, so it may be anything, and is null if not there.
-Json fact(const Json& facts, const char* name) {
-  return facts.is_object() && facts.contains(name) ? facts.at(name) : Json();
-}
 
 /// What a test that did not find equal bits says. Worse is to have compared nothing.
 struct Flaw {

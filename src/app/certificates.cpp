@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "app/attempt_facts.h"
+
 namespace mechsweep {
 
 namespace {
@@ -30,12 +32,9 @@ std::map<int, Reference> read_references(const Plan& plan, const std::vector<int
   for (const int index : models) {
     const PlannedModel& model = plan.models[index];
     if (model.entry->reference.empty()) continue;
-    std::vector<ReferenceFile> files;
-    for (const FileHash& file : model.files) files.push_back({file.name, file.sha256});
     try {
-      Reference reference = read_reference(model.entry->reference, model.checkpoint.config);
-      check_reference_files(reference, files);
-      references.emplace(index, std::move(reference));
+      references.emplace(
+          index, reference_of(model.entry->reference, model.checkpoint.config, model.files));
     } catch (const Error& error) {
       throw error.within(fmt::format("{}: model '{}'", plan.sweep.path, model.entry->id));
     }
@@ -52,11 +51,6 @@ void refuse_mismatch(const Plan& plan, const PlannedModel& model, const Certific
        plan.sweep.path, model.entry->id, check->name, check->numbers(), check->detail,
        model.entry->reference.empty() ? "" : " --reference " + model.entry->reference,
        certificate.dtype, certificate.kernels, model.checkpoint.path);
-}
-
-/// A fact of a record; records have no checksum, so it may be anything, and is null if not there.
-Json fact(const Json& facts, const char* name) {
-  return facts.is_object() && facts.contains(name) ? facts.at(name) : Json();
 }
 
 bool has_failed(const Json& certificate) {
@@ -85,6 +79,15 @@ Json worst_of_ranks(const std::vector<std::string>& texts) {
 }
 
 }  // namespace
+
+Reference reference_of(const std::string& path, const ModelConfig& config,
+                       const std::vector<FileHash>& model) {
+  std::vector<ReferenceFile> files;
+  for (const FileHash& file : model) files.push_back({file.name, file.sha256});
+  Reference reference = read_reference(path, config);
+  check_reference_files(reference, files);
+  return reference;
+}
 
 Json certify_together(World& world, const Plan& plan, ModelHost& host,
                       const std::vector<int>& models) {

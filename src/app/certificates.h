@@ -5,11 +5,17 @@
 
 #include "app/model_host.h"
 #include "core/json.h"
+#include "engine/certificate.h"
 #include "mpi/world.h"
 #include "plan/plan.h"
 #include "store/results_file.h"
 
 namespace mechsweep {
+
+/// A reference that was made from the model's very files. Throws Error{input} where it was not, or
+/// is damaged.
+Reference reference_of(const std::string& path, const ModelConfig& config,
+                       const std::vector<FileHash>& model);
 
 /// Collective, with the same `models` (indices into the plan's) on every rank: each of them is
 /// certified by at least one rank, the one that is likely to compute with it first, and stays

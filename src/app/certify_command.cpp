@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "app/certificates.h"
 #include "app/commands.h"
 #include "core/error.h"
 #include "core/group.h"
@@ -11,15 +12,6 @@
 namespace mechsweep {
 
 namespace {
-
-Reference reference_of(const CertifyCommandOptions& options, const Checkpoint& checkpoint) {
-  Reference reference = read_reference(options.reference, checkpoint.config);
-  std::vector<ReferenceFile> files;
-  for (const FileHash& file : hash_files(checkpoint.files))
-    files.push_back({file.name, file.sha256});
-  check_reference_files(reference, files);
-  return reference;
-}
 
 std::string verdict(const Certificate& certificate) {
   if (!certificate.passed()) return "FAILED: " + certificate.why();
@@ -52,7 +44,8 @@ int certify_command(const CertifyCommandOptions& options) {
       fail(ErrorKind::usage, "{}: --certify wants a model folder or a GGUF file", options.path);
   const Checkpoint checkpoint = open_checkpoint(options.path);
   std::optional<Reference> reference;
-  if (!options.reference.empty()) reference = reference_of(options, checkpoint);
+  if (!options.reference.empty())
+    reference = reference_of(options.reference, checkpoint.config, hash_files(checkpoint.files));
   SoloGroup group;
   const auto session = open_model(checkpoint, group,
                                   {.executor = options.executor,

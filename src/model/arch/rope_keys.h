@@ -9,9 +9,9 @@ namespace mechsweep {
 /// `rope_theta` with `rope_scaling` (and `type` for `rope_type`), or `rope_parameters`, which may
 /// be one map or (for `layer_type`, such as "sliding_attention") a map of maps. `dimensions` of a
 /// head of `head_size` follow from `partial_rotary_factor`. Types default, linear, llama3, yarn,
-/// dynamic and longrope; the last two change with a prompt's length beyond the original context, so
-/// there `config.max_positions` is lowered to it and `config.positions_note` says why. Throws
-/// Error{input} on an unknown type, naming the key.
+/// dynamic and longrope; the last two change with a prompt's length beyond the original context,
+/// and dynamic raises `config.max_positions` to its factor times that. Throws Error{input} on an
+/// unknown type, naming the key.
 RopeConfig rope_from_hf(const Json& json, ModelConfig& config, const char* layer_type = "");
 
 }  // namespace mechsweep

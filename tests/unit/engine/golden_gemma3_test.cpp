@@ -2,23 +2,16 @@
 // prompts shorter and longer than the window that five layers of six have. Made by
 // tests/golden/golden_gemma3.py. Skipped where scripts/fetch_model.sh gemma3-270m has not run.
 
-#include <filesystem>
-#include <thread>
-
 #include <gtest/gtest.h>
 
 #include "engine/random_tasks.h"
-#include "engine_support.h"
-#include "head_scores.h"
+#include "real_model.h"
 
 namespace mechsweep {
 namespace {
 
 using namespace test_engine;
 
-constexpr double kLossPromise = 1e-4;   // nats
-constexpr double kLogitPromise = 5e-5;  // of the largest logit
-constexpr double kScorePromise = 1e-5;
 constexpr size_t kWindow = 512;
 
 struct HeadRow {
@@ -33,13 +26,7 @@ struct HeadRow {
 class SlowGemma3 : public ::testing::Test {
  protected:
   /// Loads the model once for all tests here.
-  static void SetUpTestSuite() {
-    const std::string path =
-        std::string(MECHSWEEP_SOURCE_DIR) + "/models/gemma3-270m/gemma-3-270m-q4_k_m.gguf";
-    if (!std::filesystem::exists(path)) return;
-    const int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 16);
-    model_ = std::make_unique<LoadedModel>(open_checkpoint(path), threads);
-  }
+  static void SetUpTestSuite() { model_ = load_real_model("gemma3-270m/gemma-3-270m-q4_k_m.gguf"); }
   static void TearDownTestSuite() { model_.reset(); }
 
   void SetUp() override {
@@ -77,24 +64,11 @@ class SlowGemma3 : public ::testing::Test {
 
   static void compare_base(Executor& executor, const std::vector<TestPrompt>& prompts,
                            const Json& golden, double largest_logit) {
-    const Json& exact = golden.at("fp64");
-    const double room = kLogitPromise * largest_logit;
-    size_t target = 0;
-    for (const TaskResult& result : executor.run(views(prompts), base_tasks(prompts)))
-      for (const Reading& reading : result.readings) {
-        SCOPED_TRACE(fmt::format("{} target {}", executor.name(), target));
-        EXPECT_NEAR(reading.loss(), exact.at("loss").at(target).get<double>(), kLossPromise);
-        EXPECT_NEAR(reading.logsumexp, exact.at("logsumexp").at(target).get<double>(),
-                    kLossPromise);
-        EXPECT_NEAR(reading.logit_mean, exact.at("vocab_mean").at(target).get<double>(), room);
-        EXPECT_EQ(reading.top1, golden.at("top1").at(target).get<int32_t>());
-        const Json& logits = exact.at("logits").at(target);
-        ASSERT_EQ(reading.tracked_logits.size(), logits.size());
-        for (size_t i = 0; i < logits.size(); ++i)
-          EXPECT_NEAR(reading.tracked_logits[i], logits[i].get<double>(), room);
-        ++target;
-      }
-    EXPECT_EQ(target, exact.at("loss").size());
+    SCOPED_TRACE(executor.name());
+    std::vector<std::vector<Reading>> readings;
+    for (TaskResult& result : executor.run(views(prompts), base_tasks(prompts)))
+      readings.push_back(std::move(result.readings));
+    expect_base(readings, golden, largest_logit);
   }
 
   static void compare_scores(Executor& executor, const std::vector<TestPrompt>& prompts,
@@ -104,14 +78,9 @@ class SlowGemma3 : public ::testing::Test {
                         std::move(keys_of));
     executor.run(views(prompts), base_tasks(prompts), &observer);
     ASSERT_EQ(scores.size(), prompts.size());
-    for (size_t p = 0; p < prompts.size(); ++p) {
-      if (scores[p].is_null()) continue;
-      for (int layer = 0; layer < config.n_layers; ++layer)
-        for (int head = 0; head < config.n_heads; ++head)
-          EXPECT_NEAR(observer.score(static_cast<int64_t>(p), layer, head),
-                      scores[p].at(layer).at(head).get<double>(), kScorePromise)
-              << executor.name() << " prompt " << p << " L" << layer << "H" << head;
-    }
+    SCOPED_TRACE(executor.name());
+    for (size_t p = 0; p < prompts.size(); ++p)
+      if (!scores[p].is_null()) expect_scores(observer, static_cast<int64_t>(p), scores[p], config);
   }
 
   static void compare_ablations(const std::vector<HeadRow>& rows);

@@ -1,31 +1,19 @@
 // SmolLM2-135M (Q4_1) against transformers: base runs, attention scores, every head ablated.
 
-#include <filesystem>
-#include <thread>
-
 #include <gtest/gtest.h>
 
-#include "engine_support.h"
-#include "head_scores.h"
+#include "real_model.h"
 
 namespace mechsweep {
 namespace {
 
 using namespace test_engine;
 
-constexpr double kLossPromise = 1e-4;   // nats
-constexpr double kLogitPromise = 5e-5;  // of the largest logit
-constexpr double kScorePromise = 1e-5;
-
 class SlowSmolLm2 : public ::testing::Test {
  protected:
   /// Loads the model once for all tests here.
   static void SetUpTestSuite() {
-    const std::string path =
-        std::string(MECHSWEEP_SOURCE_DIR) + "/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
-    if (!std::filesystem::exists(path)) return;
-    const int threads = std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 16);
-    model_ = std::make_unique<LoadedModel>(open_checkpoint(path), threads);
+    model_ = load_real_model("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf");
   }
   static void TearDownTestSuite() { model_.reset(); }
 
@@ -45,25 +33,7 @@ class SlowSmolLm2 : public ::testing::Test {
 
   static void compare_base(const std::vector<TestPrompt>& prompts, const Json& golden, Side side,
                            double largest_logit) {
-    const auto readings = model_->run(views(prompts), base_tasks(prompts, side));
-    const Json& exact = golden.at("fp64");
-    size_t target = 0;
-    for (const auto& prompt_readings : readings)
-      for (const Reading& reading : prompt_readings) {
-        EXPECT_NEAR(reading.loss(), exact.at("loss").at(target).get<double>(), kLossPromise);
-        EXPECT_NEAR(reading.logsumexp, exact.at("logsumexp").at(target).get<double>(),
-                    kLossPromise);
-        EXPECT_NEAR(reading.logit_mean, exact.at("vocab_mean").at(target).get<double>(),
-                    kLogitPromise * largest_logit);
-        EXPECT_EQ(reading.top1, golden.at("top1").at(target).get<int32_t>());
-        const Json& logits = exact.at("logits").at(target);
-        ASSERT_EQ(reading.tracked_logits.size(), logits.size());
-        for (size_t i = 0; i < logits.size(); ++i)
-          EXPECT_NEAR(reading.tracked_logits[i], logits[i].get<double>(),
-                      kLogitPromise * largest_logit);
-        ++target;
-      }
-    EXPECT_EQ(target, exact.at("loss").size());
+    expect_base(model_->run(views(prompts), base_tasks(prompts, side)), golden, largest_logit);
   }
 
   static void compare_scores(const std::vector<TestPrompt>& prompts, const Json& scores,
@@ -73,11 +43,7 @@ class SlowSmolLm2 : public ::testing::Test {
                         std::move(keys_of));
     model_->run(views(prompts), base_tasks(prompts, Side::clean), kAmpleMemory, &observer);
     for (size_t p = 0; p < prompts.size(); ++p)
-      for (int layer = 0; layer < config.n_layers; ++layer)
-        for (int head = 0; head < config.n_heads; ++head)
-          EXPECT_NEAR(observer.score(static_cast<int64_t>(p), layer, head),
-                      scores.at(p).at(layer).at(head).get<double>(), kScorePromise)
-              << "prompt " << p << " L" << layer << "H" << head;
+      expect_scores(observer, static_cast<int64_t>(p), scores.at(p), config);
   }
 
   static void compare_ablations(const std::string& positions);
