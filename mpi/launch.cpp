@@ -22,6 +22,12 @@ Launch detect_launch(const Environment& environment) {
   return {};
 }
 
+int rank_by_environment(const Environment& environment) {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK"})
+    if (const char* rank = environment(name); rank != nullptr) return std::atoi(rank);
+  return 0;
+}
+
 void check_rank_count(const Launch& launch, int ranks) {
   if (launch.expected_ranks == 0 || launch.expected_ranks == ranks) return;
   fail(

@@ -18,6 +18,9 @@ using Environment = std::function<const char*(const char*)>;
 /// several tasks without PMIx, which would run the sweep once per task.
 Launch detect_launch(const Environment& environment);
 
+/// This process's rank as its launcher tells it, before MPI is started; 0 when alone.
+int rank_by_environment(const Environment& environment);
+
 /// Throws Error{usage} when MPI sees another number of ranks than Slurm started.
 void check_rank_count(const Launch& launch, int ranks);
 

@@ -1,6 +1,7 @@
 #include "mpi/mpi_file_access.h"
 
 #include <cstdlib>
+#include <limits>
 
 #include "store/hdf5_handle.h"
 
@@ -16,10 +17,18 @@ std::string mpi_io_component() {
   return chosen == nullptr ? "unknown" : chosen;
 }
 
-bool MpiFileAccess::all_agree(bool mine) const {
-  int agreed = mine ? 1 : 0;
-  MPI_Allreduce(MPI_IN_PLACE, &agreed, 1, MPI_INT, MPI_LAND, comm_);
-  return agreed != 0;
+std::string MpiFileAccess::first_failure(const std::string& mine) const {
+  int rank = 0;
+  MPI_Comm_rank(comm_, &rank);
+  constexpr int kNone = std::numeric_limits<int>::max();
+  int first = mine.empty() ? kNone : rank;
+  MPI_Allreduce(MPI_IN_PLACE, &first, 1, MPI_INT, MPI_MIN, comm_);
+  if (first == kNone) return "";
+  auto length = static_cast<int>(mine.size());
+  MPI_Bcast(&length, 1, MPI_INT, first, comm_);
+  std::string text = rank == first ? mine : std::string(static_cast<size_t>(length), ' ');
+  MPI_Bcast(text.data(), length, MPI_CHAR, first, comm_);
+  return text;
 }
 
 int64_t MpiFileAccess::make_access_list() const {

@@ -23,7 +23,7 @@ class MpiFileAccess final : public FileAccess {
   /// `comm` must outlive this.
   explicit MpiFileAccess(MPI_Comm comm) : comm_(comm) {}
   [[nodiscard]] bool is_collective() const override { return true; }
-  [[nodiscard]] bool all_agree(bool mine) const override;
+  [[nodiscard]] std::string first_failure(const std::string& mine) const override;
   [[nodiscard]] int64_t make_access_list() const override;
   [[nodiscard]] std::string component() const override { return mpi_io_component(); }
 

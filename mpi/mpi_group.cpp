@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "core/error.h"
+#include "core/watchdog.h"
 
 namespace mechsweep {
 namespace {
@@ -40,6 +41,7 @@ MpiGroup::~MpiGroup() {
 
 void MpiGroup::all_reduce_sum(std::span<float> values) {
   if (size_ == 1) return;
+  const Watchdog::Watch watch(Waiting::collective, "an all-reduce of a group");
   while (!values.empty()) {
     const auto piece = values.first(std::min(values.size(), kLargestPiece));
     if (piece.size() <= kSmallSum) {
@@ -88,11 +90,13 @@ void MpiGroup::all_gather(std::span<const float> mine, std::span<float> all) {
   ensure(all.size() == mine.size() * static_cast<size_t>(size_),
          "an all-gather needs room for every member's part");
   ensure(mine.size() <= kLargestPiece, "an all-gather is too large for MPI");
+  const Watchdog::Watch watch(Waiting::collective, "an all-gather of a group");
   const auto count = static_cast<int>(mine.size());
   MPI_Allgather(mine.data(), count, MPI_FLOAT, all.data(), count, MPI_FLOAT, comm_);
 }
 
 void MpiGroup::broadcast(std::span<uint8_t> bytes, int root) {
+  const Watchdog::Watch watch(Waiting::collective, "a broadcast of a group");
   while (!bytes.empty()) {
     const auto piece = bytes.first(std::min(bytes.size(), kLargestPiece));
     MPI_Bcast(piece.data(), static_cast<int>(piece.size()), MPI_BYTE, root, comm_);
@@ -101,6 +105,7 @@ void MpiGroup::broadcast(std::span<uint8_t> bytes, int root) {
 }
 
 void MpiGroup::barrier() {
+  const Watchdog::Watch watch(Waiting::collective, "a barrier of a group");
   MPI_Barrier(comm_);
 }
 

@@ -26,6 +26,8 @@ static_assert(std::is_trivially_copyable_v<Message>, "messages travel as bytes")
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv) {
+    // A launcher may take minutes to start thousands of ranks.
+    const Watchdog::Watch watch(Waiting::io, "MPI_Init");
     prepare_mpi_io();
     int provided = MPI_THREAD_SINGLE;
     MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
@@ -41,6 +43,7 @@ class MpiSession {
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
   ~MpiSession() {
+    const Watchdog::Watch watch(Waiting::collective, "MPI_Finalize");
     MPI_Comm_free(&world_);
     MPI_Finalize();
   }
@@ -100,9 +103,13 @@ class MpiWorld final : public World {
     return std::pair(status.MPI_SOURCE, message);
   }
 
-  void barrier() override { MPI_Barrier(comm_); }
+  void barrier() override {
+    const Watchdog::Watch watch(Waiting::collective, "a barrier of all ranks");
+    MPI_Barrier(comm_);
+  }
 
   std::string broadcast(const std::string& text, int root) override {
+    const Watchdog::Watch watch(Waiting::collective, "a broadcast to all ranks");
     auto length = static_cast<int64_t>(text.size());
     MPI_Bcast(&length, 1, MPI_INT64_T, root, comm_);
     std::string out = rank_ == root ? text : std::string(static_cast<size_t>(length), '\0');
@@ -111,6 +118,7 @@ class MpiWorld final : public World {
   }
 
   std::vector<std::string> gather(const std::string& text) override {
+    const Watchdog::Watch watch(Waiting::collective, "a gather from all ranks");
     const int mine = to_int(std::ssize(text));
     std::vector<int> lengths(static_cast<size_t>(rank_ == 0 ? size_ : 0));
     MPI_Gather(&mine, 1, MPI_INT, lengths.data(), 1, MPI_INT, 0, comm_);
@@ -127,6 +135,7 @@ class MpiWorld final : public World {
   }
 
   std::unique_ptr<Group> split(int colour) override {
+    const Watchdog::Watch watch(Waiting::collective, "splitting the ranks into groups");
     MPI_Comm part = MPI_COMM_NULL;
     MPI_Comm_split(comm_, colour, rank_, &part);
     return std::make_unique<MpiGroup>(part);

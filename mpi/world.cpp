@@ -75,7 +75,9 @@ class SoloWorld final : public World {
 
 }  // namespace
 
-void World::together(const std::function<void()>& step) {
+void World::together(const std::function<void()>& step, Waiting waiting,
+                     std::source_location where) {
+  const Watchdog::Watch watch(waiting, "a step of all ranks", where);
   leaves_together_ = false;
   const auto outcomes = gather(outcome(step));
   std::string first;
@@ -88,7 +90,9 @@ void World::together(const std::function<void()>& step) {
   throw decode_error(agreed);
 }
 
-void World::on_root(const std::function<void()>& step) {
+void World::on_root(const std::function<void()>& step, Waiting waiting,
+                    std::source_location where) {
+  const Watchdog::Watch watch(waiting, "a step of rank 0", where);
   leaves_together_ = false;
   const std::string agreed = broadcast(rank() == 0 ? outcome(step) : std::string(), 0);
   if (agreed.empty()) return;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "core/error.h"
 #include "core/group.h"
 #include "core/json.h"
+#include "core/watchdog.h"
 #include "store/results_file.h"
 
 namespace mechsweep {
@@ -46,10 +48,13 @@ class World {
   virtual std::vector<std::string> gather(const std::string& text) = 0;
   /// Collective: runs `step` on every rank; when it threw on any, every rank throws the lowest
   /// failing rank's Error, so that all leave by the same door. `step` may be collective itself only
-  /// if none of its ranks can fail before the others have passed.
-  void together(const std::function<void()>& step);
+  /// if none of its ranks can fail before the others have passed. `waiting` says how long the step
+  /// may take on the slowest rank before the watchdog ends the launch.
+  void together(const std::function<void()>& step, Waiting waiting = Waiting::io,
+                std::source_location where = std::source_location::current());
   /// Collective: runs `step` on rank 0 only; its Error is thrown on every rank.
-  void on_root(const std::function<void()>& step);
+  void on_root(const std::function<void()>& step, Waiting waiting = Waiting::io,
+               std::source_location where = std::source_location::current());
   /// True after together or on_root threw, until the next call of one of them: every rank knows of
   /// the Error and leaves. An Error that a rank caught otherwise is its own, and it must abort().
   [[nodiscard]] bool leaves_together() const { return leaves_together_; }

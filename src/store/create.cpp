@@ -1,12 +1,8 @@
 #include <fcntl.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <set>
-#include <string_view>
 #include <utility>
 
 #include <hdf5_hl.h>
@@ -14,6 +10,7 @@
 #include "store/hdf5_attributes.h"
 #include "store/hdf5_dataset.h"
 #include "store/hdf5_handle.h"
+#include "store/layout_hash.h"
 #include "store/lock.h"
 #include "store/metadata_copy.h"
 #include "store/posix_file.h"
@@ -25,9 +22,6 @@ namespace {
 
 constexpr hsize_t kAlignment = hsize_t{1} << 20;
 constexpr hsize_t kMetadataBlock = hsize_t{1} << 16;
-constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
-constexpr size_t kRandomLetters = 6;
-constexpr std::string_view kTemporarySuffix = ".tmp";
 
 /// Removes a file when it goes, unless told to keep it.
 class Removal {
@@ -44,45 +38,33 @@ class Removal {
   std::string path_;
 };
 
-/// What every temporary name of this results file begins with.
-std::string temporary_prefix(const std::string& path) {
-  return "." + name_of(companion_path(path, "")) + ".";
-}
-
-bool is_temporary_of(const std::string& prefix, const std::string& name) {
-  if (!name.starts_with(prefix) || !name.ends_with(kTemporarySuffix)) return false;
-  if (name.size() != prefix.size() + kRandomLetters + kTemporarySuffix.size()) return false;
-  return name.substr(prefix.size(), kRandomLetters).find_first_not_of(kLetters) ==
-         std::string::npos;
-}
-
-void remove_left_over_temporaries(const std::string& path) {
-  const std::string prefix = temporary_prefix(path);
+/// What would be renamed into place would replace the link, not what it points to.
+void refuse_link(const std::string& path) {
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_of(path), ignored)) {
-    if (is_temporary_of(prefix, entry.path().filename().string())) {
-      std::filesystem::remove(entry.path(), ignored);
-    }
-  }
+  if (!std::filesystem::is_symlink(path, ignored)) return;
+  fail(ErrorKind::resource,
+       "{} is a symbolic link, which is not written through; give the file itself", path);
 }
 
-/// Makes an empty file under a new random name and returns its path.
+/// Makes an empty file `.STEM.XXXXXX.tmp` and returns its path.
 std::string make_temporary(const std::string& path) {
-  for (;;) {
-    std::array<uint8_t, kRandomLetters> random{};
-    ensure(::getrandom(random.data(), random.size(), 0) == std::ssize(random), "no random numbers");
-    std::string name = temporary_prefix(path);
-    for (const uint8_t byte : random) name += kLetters[byte % kLetters.size()];
-    const std::string full = folder_of(path) + "/" + name + std::string(kTemporarySuffix);
-    const int made = ::open(full.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (made >= 0) {
-      ::close(made);
-      return full;
-    }
-    if (errno != EEXIST) {
-      fail(ErrorKind::resource, "{} cannot be made: no file can be written in {}: {}", path,
-           folder_of(path), errno_text(errno));
-    }
+  const std::string stem = companion_path(path, "");
+  remove_left_overs(stem);
+  remove_left_overs(companion_path(path, ".meta"));
+  std::string temporary;
+  make_beside(stem, temporary);
+  return temporary;
+}
+
+/// Runs a step of creating `path`, again when a signal interrupts it in HDF5. The program has made
+/// whatever it cannot read there, so that is no fault of a user's file.
+template <typename Step>
+auto while_creating(const std::string& path, Step step) {
+  try {
+    return again_if_interrupted(step);
+  } catch (const Error& error) {
+    const auto kind = error.kind() == ErrorKind::input ? ErrorKind::resource : error.kind();
+    throw advised(Error(kind, error.message(), error.context())).within(path);
   }
 }
 
@@ -113,6 +95,7 @@ class Creation {
 
   void run(const FileLayout& layout) {
     Json root = layout.attributes;
+    root[kLayoutHash] = std::string(64, '0');  // filled in by seal()
     if (!root.contains("format")) root["format"] = kResultsFormat;
     if (!root.contains("format_version")) root["format_version"] = kFormatVersion;
     write_attributes(file_, root, "/");
@@ -192,6 +175,22 @@ class Creation {
   Hdf5Handle options_;
 };
 
+/// Gives the file the hash of its layout, as it is read back.
+void seal(const std::string& temporary) {
+  const std::string hash = hash_stored_layout(temporary);
+  const std::string what = fmt::format("attribute {} cannot be written", kLayoutHash);
+  const Hdf5Handle access(SoloFileAccess().make_access_list(), H5Pclose);
+  Hdf5Handle file = own(H5Fopen(temporary.c_str(), H5F_ACC_RDWR, access.get()), H5Fclose,
+                        ErrorKind::resource, what);
+  {
+    const Hdf5Handle attribute =
+        own(H5Aopen(file.get(), kLayoutHash, H5P_DEFAULT), H5Aclose, ErrorKind::resource, what);
+    const Hdf5Handle type(make_text_type(std::ssize(hash)), H5Tclose);
+    check_hdf5(H5Awrite(attribute.get(), type.get(), hash.data()), ErrorKind::resource, what);
+  }
+  if (!file.close()) fail(ErrorKind::resource, "{}: {}", what, hdf5_reason());
+}
+
 }  // namespace
 
 int64_t SoloFileAccess::make_access_list() const {
@@ -209,10 +208,10 @@ std::string create_temporary_file(const std::string& path, const FileLayout& lay
   const std::scoped_lock lock(hdf5_mutex());
   start_hdf5();
   check_layout(layout);
-  remove_left_over_temporaries(path);
-  const std::string temporary = make_temporary(path);
-  Removal removal(temporary);
-  try {
+  refuse_link(path);
+  return while_creating(path, [&] {
+    std::string temporary = make_temporary(path);
+    Removal removal(temporary);
     const Hdf5Handle access = make_creation_access();
     const Hdf5Handle options =
         own(H5Pcreate(H5P_FILE_CREATE), H5Pclose, ErrorKind::internal, "HDF5");
@@ -221,36 +220,41 @@ std::string create_temporary_file(const std::string& path, const FileLayout& lay
                           H5Fclose, ErrorKind::resource, "an HDF5 file cannot be made");
     Creation(temporary, file.get()).run(layout);
     if (!file.close()) fail(ErrorKind::resource, "it cannot be written: {}", hdf5_reason());
-  } catch (const Error& error) {
-    throw error.within(path);
-  }
-  removal.keep();
-  return temporary;
+    seal(temporary);
+    removal.keep();
+    return temporary;
+  });
 }
 
 void publish_file(const std::string& temporary, const std::string& path) {
   Removal removal(temporary);
-  {
-    const FileDescriptor file = open_file(temporary, O_RDWR, ErrorKind::resource);
-    sync_file(file, temporary);
-  }
+  sync_file(open_file(temporary, O_RDWR, ErrorKind::resource), temporary);
   if (::access(path.c_str(), F_OK) == 0) {
     fail(ErrorKind::resource, "{} was made by another process in the meantime; start again", path);
   }
-  write_metadata_copy(temporary, path, ResultsReader(temporary).raw_extents());
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    fail(ErrorKind::resource, "{} cannot be renamed to {}: {}", temporary, path, errno_text(errno));
-  }
+  Removal copy(companion_path(path, ".meta"));
+  while_creating(path, [&] {
+    // An older file that was removed must not come back after a power loss, beside the new copy.
+    sync_folder_of(path);
+    write_metadata_copy(temporary, path, ResultsReader(temporary).raw_extents());
+    // Before the file has its name: a copy of an older file's metadata must not outlive a power
+    // loss beside the new file.
+    sync_folder_of(path);
+    rename_file(temporary, path);
+  });
   removal.keep();
+  copy.keep();
   sync_folder_of(path);
 }
 
 void create_file_alone(const std::string& path, const FileLayout& layout) {
   const std::string temporary = create_temporary_file(path, layout);
   Removal removal(temporary);
-  ResultsWriter writer(temporary, layout, SoloFileAccess());
-  writer.prefill(0, 1);
-  writer.close();
+  while_creating(path, [&] {
+    ResultsWriter writer(temporary, layout, SoloFileAccess());
+    writer.prefill(0, 1);
+    writer.close();
+  });
   publish_file(temporary, path);
   removal.keep();
 }

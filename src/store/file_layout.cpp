@@ -34,7 +34,12 @@ std::vector<const TargetDataset*> SegmentMap::targets(const UnitSpec& unit) cons
 }
 
 std::vector<Segment> SegmentMap::segments(const UnitSpec& unit, const TargetDataset& target) const {
-  const auto& shape = layout_->datasets[static_cast<size_t>(target.dataset)].shape;
+  const DatasetSpec& dataset = layout_->datasets[static_cast<size_t>(target.dataset)];
+  const auto& shape = dataset.shape;
+  if (unit.prompts.size() == 0) {
+    const int64_t whole = dataset.elements();
+    return whole > 0 ? std::vector<Segment>{{target.dataset, 0, whole}} : std::vector<Segment>();
+  }
   int64_t row = 1;
   for (size_t axis = 1; axis < shape.size(); ++axis) row *= shape[axis];
   int64_t skipped = 0;

@@ -49,8 +49,8 @@ struct UnitSpec {
   std::array<uint8_t, 32> id{};  ///< SHA-256 of its canonical JSON
   int32_t run = 0;
   int32_t stage = 0;
-  Range prompts;
-  Range first;  ///< on the first intervention axis; {0, 0} when the stage has none
+  Range prompts;  ///< {0, 0}: the one unit of a stage that decides; it fills its datasets whole
+  Range first;    ///< on the first intervention axis; {0, 0} when the stage has none
   double flops = 0.0;
   bool operator==(const UnitSpec&) const = default;
 };
@@ -59,7 +59,7 @@ struct UnitSpec {
 /// `split_by_first`, ...]. Datasets that are not split belong to the units whose `first` range
 /// begins at 0. A unit's payload is, for each of its target datasets in order and every prompt in
 /// order, the contiguous segment of that prompt's row that its `first` range covers (or the whole
-/// row). That rule is all that verify needs.
+/// row). A unit without prompts fills its targets whole. That rule is all that verify needs.
 struct TargetDataset {
   int32_t run = 0;
   int32_t stage = 0;

@@ -36,6 +36,10 @@ void walk_group(hid_t file, const std::string& path, int depth, FileWalk& walk) 
     H5O_info_t info;
     check_hdf5(H5Oget_info_by_name2(file, child.c_str(), &info, H5O_INFO_BASIC, H5P_DEFAULT),
                ErrorKind::input, fmt::format("{} cannot be examined", child));
+    if (!walk.headers.insert(info.addr).second) {
+      fail(ErrorKind::input, "{} is another name of something else, which mechsweep never makes",
+           child);
+    }
     if (info.type == H5O_TYPE_GROUP) {
       walk.groups.push_back(child);
       walk_group(file, child, depth + 1, walk);
@@ -59,6 +63,10 @@ herr_t keep_address(hid_t /*dataset*/, unsigned /*axis*/, hid_t scale, void* out
 
 FileWalk walk_file(hid_t file) {
   FileWalk walk;
+  H5O_info_t root;
+  check_hdf5(H5Oget_info2(file, &root, H5O_INFO_BASIC), ErrorKind::input,
+             "the root group cannot be examined");
+  walk.headers.insert(root.addr);
   walk_group(file, "", 0, walk);
   std::sort(walk.datasets.begin(), walk.datasets.end());
   return walk;

@@ -3,6 +3,7 @@
 #include <hdf5.h>
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,12 @@ struct FileWalk {
   std::vector<std::string> groups;         ///< without the root; parents before children
   std::vector<std::string> datasets;       ///< sorted by path
   std::map<haddr_t, std::string> path_of;  ///< datasets by the address of their header
+  std::set<haddr_t> headers;               ///< of all groups and datasets
 };
 
-/// Walks all links of a file. Throws Error{input} for links out of the file, soft links, other
-/// objects than groups and datasets, and nesting that is too deep to be ours (a damaged file can
-/// hold a cycle).
+/// Walks all links of a file. Throws Error{input} for links out of the file, soft links, objects
+/// with several names (a damaged file can hold a cycle), other objects than groups and datasets,
+/// and nesting that is too deep to be ours.
 FileWalk walk_file(hid_t file);
 
 /// Per dimension the path of the dimension scale of an open dataset, or "". Empty when it has none.

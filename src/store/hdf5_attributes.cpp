@@ -130,6 +130,9 @@ Json values_as_json(const std::vector<uint8_t>& bytes) {
 /// The elements as a JSON array.
 Json read_elements(hid_t attribute, hid_t type, size_t count, const std::string& what) {
   const auto read = [&](hid_t memory_type, size_t element_bytes) {
+    if (element_bytes > static_cast<size_t>(kLongestAttributeBytes) / std::max<size_t>(count, 1)) {
+      fail(ErrorKind::input, "{}: it is longer than mechsweep writes any", what);
+    }
     std::vector<uint8_t> bytes(count * element_bytes);
     check_hdf5(H5Aread(attribute, memory_type, bytes.data()), ErrorKind::input, what);
     return bytes;
@@ -156,7 +159,9 @@ Json read_one(hid_t object, const std::string& name, const std::string& path) {
   const Hdf5Handle type = own(H5Aget_type(attribute.get()), H5Tclose, ErrorKind::input, what);
   const Hdf5Handle space = own(H5Aget_space(attribute.get()), H5Sclose, ErrorKind::input, what);
   const hssize_t count = H5Sget_simple_extent_npoints(space.get());
-  if (count < 0 || count > kLongestAttributeBytes) fail(ErrorKind::input, "{}: its size", what);
+  if (count < 0 || count > kLongestAttributeBytes) {
+    fail(ErrorKind::input, "{}: it is longer than mechsweep writes any", what);
+  }
   Json values = read_elements(attribute.get(), type.get(), static_cast<size_t>(count), what);
   if (H5Sget_simple_extent_type(space.get()) != H5S_SCALAR) return values;
   return values.at(0);

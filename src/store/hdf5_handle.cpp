@@ -1,5 +1,7 @@
 #include "store/hdf5_handle.h"
 
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace mechsweep {
@@ -39,6 +41,16 @@ std::string hdf5_reason() {
     reason = reason.substr(begin, reason.find('\'', begin) - begin);
   }
   return reason.empty() ? "HDF5 gives no reason" : reason;
+}
+
+bool is_interruption(const Error& error) {
+  return error.message().find(std::generic_category().message(EINTR)) != std::string::npos;
+}
+
+Error advised(const Error& error) {
+  if (error.message().find(" again") != std::string::npos) return error;
+  return {error.kind(), error.message() + "; mend the cause and start the same command again",
+          error.context()};
 }
 
 Hdf5Handle::~Hdf5Handle() {

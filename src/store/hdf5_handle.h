@@ -20,6 +20,24 @@ std::recursive_mutex& hdf5_mutex();
 /// What the innermost entry of HDF5's error stack says; clears the stack. The operating system's
 /// words where there are any, such as "No space left on device".
 std::string hdf5_reason();
+/// Whether an Error with such a reason came from a system call that a signal interrupted: HDF5 does
+/// not call open and ftruncate again.
+bool is_interruption(const Error& error);
+/// The same Error with what to do at its end, unless its message says so already.
+Error advised(const Error& error);
+
+/// Runs a step of one process that can be repeated, again while signals interrupt it.
+template <typename Step>
+auto again_if_interrupted(Step step) {
+  constexpr int kTries = 20;
+  for (int tries = 1;; ++tries) {
+    try {
+      return step();
+    } catch (const Error& error) {
+      if (tries == kTries || !is_interruption(error)) throw;
+    }
+  }
+}
 
 /// An HDF5 identifier that closes itself.
 class Hdf5Handle {

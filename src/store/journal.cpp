@@ -1,5 +1,6 @@
 #include "store/journal.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -17,6 +18,7 @@ constexpr size_t kPayloadCrcAt = 12;
 constexpr size_t kSecondsAt = 16;
 constexpr size_t kPayloadBytesAt = 24;
 constexpr size_t kFinishedAt = 32;
+constexpr size_t kCrashesAt = 40;
 constexpr size_t kSlotCrcAt = 60;
 
 template <typename T>
@@ -44,6 +46,7 @@ JournalSlot encode_slot(const JournalEntry& entry) {
   put(slot, kSecondsAt, std::bit_cast<uint64_t>(entry.seconds));
   put(slot, kPayloadBytesAt, entry.payload_bytes);
   put(slot, kFinishedAt, static_cast<uint64_t>(entry.finished_unix_s));
+  put(slot, kCrashesAt, entry.crashes);
   put(slot, kSlotCrcAt, crc32c(std::span(slot).first(kSlotCrcAt)));
   return slot;
 }
@@ -61,7 +64,14 @@ JournalEntry decode_slot(std::span<const uint8_t> slot) {
   entry.seconds = std::bit_cast<double>(take<uint64_t>(slot, kSecondsAt));
   entry.payload_bytes = take<uint64_t>(slot, kPayloadBytesAt);
   entry.finished_unix_s = static_cast<int64_t>(take<uint64_t>(slot, kFinishedAt));
+  entry.crashes = take<uint32_t>(slot, kCrashesAt);
   return entry;
+}
+
+bool is_damaged_slot(std::span<const uint8_t> slot) {
+  if (std::all_of(slot.begin(), slot.end(), [](uint8_t byte) { return byte == 0; })) return false;
+  return crc32c(slot.first(kSlotCrcAt)) != take<uint32_t>(slot, kSlotCrcAt) ||
+         slot[kStateAt] > static_cast<uint8_t>(UnitState::skipped);
 }
 
 }  // namespace mechsweep

@@ -26,8 +26,13 @@ struct JournalEntry {
   uint32_t payload_crc = 0;  ///< CRC-32C of the payload as written
   uint64_t payload_bytes = 0;
   int64_t finished_unix_s = 0;
+  /// How often a process died of a fatal signal of its own while it computed the unit.
+  uint32_t crashes = 0;
   bool operator==(const JournalEntry&) const = default;
 };
+
+/// A unit that has crashed so often is quarantined: later launches leave it out.
+inline constexpr uint32_t kCrashesToQuarantine = 3;
 
 inline constexpr int64_t kJournalSlotBytes = 64;
 using JournalSlot = std::array<uint8_t, kJournalSlotBytes>;
@@ -35,5 +40,7 @@ using JournalSlot = std::array<uint8_t, kJournalSlotBytes>;
 JournalSlot encode_slot(const JournalEntry& entry);
 /// An all-zero slot, or one whose CRC fails, decodes to an empty entry.
 JournalEntry decode_slot(std::span<const uint8_t> slot);
+/// Whether something was written there that is no entry (any more).
+bool is_damaged_slot(std::span<const uint8_t> slot);
 
 }  // namespace mechsweep

@@ -115,7 +115,7 @@ bool try_flock(const FileDescriptor& file, int operation, const std::string& pat
 bool is_still_there(const FileDescriptor& file, const std::string& path) {
   struct stat open_one {};
   struct stat named {};
-  return ::fstat(file.get(), &open_one) == 0 && ::stat(path.c_str(), &named) == 0 &&
+  return ::fstat(file.get(), &open_one) == 0 && ::lstat(path.c_str(), &named) == 0 &&
          open_one.st_dev == named.st_dev && open_one.st_ino == named.st_ino;
 }
 
@@ -123,8 +123,11 @@ FileDescriptor open_or_create(const std::string& path) {
   // O_EXCL first: it is the one step that is atomic also where flock comes late (NFS).
   const int created = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (created >= 0) return FileDescriptor(created);
-  if (errno != EEXIST) fail(ErrorKind::resource, "{} cannot be made: {}", path, errno_text(errno));
-  return open_file(path, O_RDWR | O_CREAT, ErrorKind::resource);
+  if (errno != EEXIST && errno != EINTR) {
+    const int error = errno;
+    fail(ErrorKind::resource, "{} cannot be made: {}; {}", path, errno_text(error), remedy(error));
+  }
+  return open_regular(path, O_RDWR | O_CREAT, ErrorKind::resource);
 }
 
 /// One try. Empty: somebody may hold it, or it vanished while we looked; `owner` says who.
@@ -135,11 +138,14 @@ FileDescriptor try_acquire(const std::string& path, Json& owner) {
   owner = read_owner(file, path);
   if (is_alive_here(owner)) return {};
   const std::string mine = describe_this_process().dump() + "\n";
-  if (::ftruncate(file.get(), 0) != 0) {
-    fail(ErrorKind::resource, "{} cannot be written: {}", path, errno_text(errno));
+  try {
+    resize_file(file, 0, path);
+    write_at(file, 0, {reinterpret_cast<const uint8_t*>(mine.data()), mine.size()}, path);
+    sync_file(file, path);
+  } catch (const Error&) {
+    ::unlink(path.c_str());  // it is ours alone now; who waits for it sees that it is gone
+    throw;
   }
-  write_at(file, 0, {reinterpret_cast<const uint8_t*>(mine.data()), mine.size()}, path);
-  sync_file(file, path);
   // Going from exclusive to shared is not atomic: somebody may have slipped in between.
   if (!try_flock(file, LOCK_SH, path)) return {};
   owner = read_owner(file, path);
@@ -163,7 +169,7 @@ std::unique_ptr<FileLock> FileLock::acquire(const std::string& results_path) {
 
 FileLock::FileLock(const std::string& results_path) {
   const std::string path = companion_path(results_path, ".lock");
-  file_ = open_file(path, O_RDONLY, ErrorKind::resource);
+  file_ = open_regular(path, O_RDONLY, ErrorKind::resource);
   const auto until = std::chrono::steady_clock::now() + kPatience;
   while (!try_flock(file_, LOCK_SH, path)) {
     if (std::chrono::steady_clock::now() > until) refuse(path, read_owner(file_, path));
@@ -173,9 +179,7 @@ FileLock::FileLock(const std::string& results_path) {
 
 void FileLock::release(const std::string& results_path) {
   const std::string path = companion_path(results_path, ".lock");
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    fail(ErrorKind::resource, "{} cannot be removed: {}", path, errno_text(errno));
-  }
+  remove_file(path);
 }
 
 std::string companion_path(const std::string& results_path, const std::string& suffix) {

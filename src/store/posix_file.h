@@ -28,8 +28,23 @@ class FileDescriptor {
 /// open(2) with O_CLOEXEC; mode 0666 less the umask. Throws Error{kind} "PATH: cannot be opened:
 /// why".
 FileDescriptor open_file(const std::string& path, int flags, ErrorKind kind);
+/// The same for a regular file of one name only where it is to be written (flags O_RDWR or
+/// O_WRONLY): neither a FIFO, which would wait, nor a device, and when it is written neither a
+/// symbolic link nor a hard link, by which somebody could make us write elsewhere.
+FileDescriptor open_regular(const std::string& path, int flags, ErrorKind kind);
+/// A new, empty file beside `path` under a name that nobody can foresee, `.NAME.XXXXXX.tmp`, and
+/// that name. Throws Error{resource} when none can be made.
+FileDescriptor make_beside(const std::string& path, std::string& temporary);
+/// Removes what a writer that was killed has left of make_beside(path).
+void remove_left_overs(const std::string& path);
+/// Gives `path` these bytes, whole or not at all, also where the power fails: written beside it,
+/// synced, renamed. Throws Error{resource} and leaves what was there.
+void write_whole_file(const std::string& path, std::span<const uint8_t> bytes);
 /// The text of errno for messages, such as "No space left on device".
 std::string errno_text(int error);
+/// What a user can do about it, to end such a message: "free some space there and start the same
+/// command again".
+std::string remedy(int error);
 /// Size of an open file in bytes.
 int64_t file_size(const FileDescriptor& file, const std::string& path);
 /// Up to `count` bytes at `offset`; fewer where the file ends. Throws Error{input} when unreadable.
@@ -38,8 +53,13 @@ std::vector<uint8_t> read_at(const FileDescriptor& file, int64_t offset, int64_t
 /// Writes all bytes at `offset`. Throws Error{resource}.
 void write_at(const FileDescriptor& file, int64_t offset, std::span<const uint8_t> bytes,
               const std::string& path);
-/// fsync; throws Error{resource}.
+/// fsync, fdatasync, ftruncate; they and the next two throw Error{resource}.
 void sync_file(const FileDescriptor& file, const std::string& path);
+void sync_data(const FileDescriptor& file, const std::string& path);
+void resize_file(const FileDescriptor& file, int64_t size, const std::string& path);
+void rename_file(const std::string& from, const std::string& to);
+/// A file that is not there is no error.
+void remove_file(const std::string& path);
 /// Makes a rename or a new name in the folder of `path` survive a power loss. Throws
 /// Error{resource}.
 void sync_folder_of(const std::string& path);

@@ -10,6 +10,8 @@
 #include "experiments/array_spec.h"
 #include "store/file_layout.h"
 #include "store/journal.h"
+#include "store/unit_sink.h"
+#include "store/unit_source.h"
 
 namespace mechsweep {
 
@@ -19,9 +21,9 @@ class FileAccess {
   virtual ~FileAccess() = default;
   /// Whether opening and closing are collective, so that neither may be done by one rank alone.
   [[nodiscard]] virtual bool is_collective() const = 0;
-  /// Collective: whether `mine` is true on every rank. Asked before a collective open, which would
-  /// wait for ever for a rank that has already failed.
-  [[nodiscard]] virtual bool all_agree(bool mine) const = 0;
+  /// Collective: what the lowest rank says that says anything; "" when none does. Asked before a
+  /// collective open, which would wait for ever for a rank that has already failed.
+  [[nodiscard]] virtual std::string first_failure(const std::string& mine) const = 0;
   /// A new HDF5 file access property list; the caller closes it. int64_t is HDF5's hid_t.
   [[nodiscard]] virtual int64_t make_access_list() const = 0;
   /// "sec2", "romio321", "ompio": stored with the attempt.
@@ -32,7 +34,7 @@ class FileAccess {
 class SoloFileAccess final : public FileAccess {
  public:
   [[nodiscard]] bool is_collective() const override { return false; }
-  [[nodiscard]] bool all_agree(bool mine) const override { return mine; }
+  [[nodiscard]] std::string first_failure(const std::string& mine) const override { return mine; }
   [[nodiscard]] int64_t make_access_list() const override;
   [[nodiscard]] std::string component() const override { return "sec2"; }
 };
@@ -56,43 +58,36 @@ void publish_file(const std::string& temporary, const std::string& path);
 /// All three steps by one process. Throws as they do; leaves nothing but a whole file.
 void create_file_alone(const std::string& path, const FileLayout& layout);
 
-/// Where a unit's journal slot lies, for a signal handler that marks the unit crashed: it may call
-/// nothing but pwrite, with an encoded slot that was made beforehand.
-struct SlotPlace {
-  int descriptor = -1;
-  int64_t offset = 0;  ///< in the file, in bytes
-};
-
 /// An open results file that units are written to. No metadata changes after creation: only raw
 /// independent writes of whole segments. Every rank opens its own (collectively under MPI-IO, with
 /// close() as its counterpart); the other calls are independent and may come from any thread. I/O
 /// failures throw Error{resource} naming file and unit; after one, and when close() was not reached
 /// under MPI-IO, the destructor leaves the HDF5 file open on purpose: closing could hang or write.
 /// One process must not have a ResultsReader of the same file open when it makes a writer.
-class ResultsWriter {
+class ResultsWriter final : public UnitSink, public UnitSource {
  public:
   /// Opens an existing file of exactly this layout. Throws Error{input} when it is not that.
   ResultsWriter(const std::string& path, const FileLayout& layout, const FileAccess& access);
-  ~ResultsWriter();
+  ~ResultsWriter() override;
   ResultsWriter(const ResultsWriter&) = delete;
   ResultsWriter& operator=(const ResultsWriter&) = delete;
 
   /// Step 2 of creating: writes this rank's share of the fill values, then syncs, so that a full
   /// disk or quota shows now.
   void prefill(int rank, int ranks);
-  /// Writes the unit's payload, then its journal entry (state done, CRC and size filled in here).
-  /// `result` has a block for every target of the unit (SegmentMap::targets), in that order.
-  void write_unit(int unit, const UnitResult& result, JournalEntry entry);
-  /// Writes only a journal entry (failed, skipped, ...).
-  void write_state(int unit, const JournalEntry& entry);
-  /// Writes attempt record number `slot` (rank 0 only); the 257th launch overwrites the first. Of a
-  /// record that is too long the largest facts are left out and named under "left_out".
-  void write_attempt(int slot, const AttemptRecord& record);
+  /// Writes the unit's payload, then its journal entry.
+  void write_unit(int unit, const UnitResult& result, JournalEntry entry) override;
+  void write_state(int unit, const JournalEntry& entry) override;
+  void write_attempt(int slot, const AttemptRecord& record) override;
   /// fdatasync of this process's own descriptor of the file.
-  void sync();
-  [[nodiscard]] SlotPlace slot_place(int unit) const;
+  void sync() override;
+  [[nodiscard]] CrashMark crash_mark(int unit, const JournalEntry& entry) const override;
+  /// By this process's own descriptor, so that what other ranks wrote is seen as far as the file
+  /// system shows it.
+  [[nodiscard]] JournalEntry read_entry(int unit) const override;
+  [[nodiscard]] std::vector<uint8_t> read_payload(int unit) const override;
   /// Collective under MPI-IO.
-  void close();
+  void close() override;
 
  private:
   struct State;
@@ -113,6 +108,8 @@ class ResultsReader {
   /// content, units and targets, rebuilt from the file alone.
   [[nodiscard]] const FileLayout& layout() const;
   [[nodiscard]] std::vector<JournalEntry> journal() const;
+  /// Units whose journal slot holds something that is no entry; they read as not computed.
+  [[nodiscard]] std::vector<int> damaged_slots() const;
   [[nodiscard]] std::vector<AttemptRecord> attempts() const;
   /// The elements of a segment as little-endian bytes.
   [[nodiscard]] std::vector<uint8_t> read(const Segment& segment) const;
@@ -149,10 +146,16 @@ struct Verification {
   std::vector<std::string> failed_ids;
   std::string digest;  ///< SHA-256 over (id, payload) of done units in plan order
 };
-/// Checks the metadata against STEM.meta before HDF5 sees the file, then every done unit's payload
-/// against its journal entry. A unit whose payload does not match counts as left. When metadata are
-/// damaged nothing else is looked at. Throws Error{input} when the file is not ours or not there.
+/// Checks the metadata against STEM.meta before HDF5 sees the file and against the file's own hash,
+/// then every journal slot, and every done unit's payload against its journal entry. A unit whose
+/// payload does not match counts as left. When metadata are damaged so that the file cannot be
+/// read, or differ from STEM.meta and there is no ReadGuard, nothing else is looked at. Throws
+/// Error{input} when the file is not ours or not there.
 Verification verify_file(const std::string& path);
+
+/// Throws Error{input} that names the units (of `run`, -1: of all runs) whose journal entry or
+/// payload is damaged, and says how they are computed anew: for what prints or uses their numbers.
+void require_whole_units(const ResultsReader& reader, const std::string& path, int run);
 
 /// Differences between the config of a file and of a new run, one sentence each ("seed: 42 in the
 /// file, 43 now"), from their canonical JSON.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/hash.h"
+#include "store/attempt_record.h"
 #include "store/file_head.h"
 #include "store/hdf5_dataset.h"
 #include "store/hdf5_handle.h"
@@ -18,6 +19,7 @@
 namespace mechsweep {
 namespace {
 
+constexpr const char* kSafe = "; what is journalled is safe";
 constexpr int64_t kPrefillBytes = int64_t{4} << 20;
 
 /// `count` elements of the value that means "not computed yet".
@@ -31,28 +33,6 @@ std::vector<uint8_t> fill_bytes(ElementType type, int64_t count) {
   };
   if (type == ElementType::f64) repeat(std::numeric_limits<double>::quiet_NaN());
   if (type == ElementType::f32) repeat(std::numeric_limits<float>::quiet_NaN());
-  return bytes;
-}
-
-/// The record as JSON text of fixed size; what does not fit is left out, largest first.
-std::vector<uint8_t> attempt_bytes(Json facts) {
-  Json left_out = Json::array();
-  while (facts.dump().size() >= static_cast<size_t>(kAttemptRecordBytes) && !facts.empty()) {
-    std::string largest;
-    size_t size = 0;
-    for (const auto& [name, value] : facts.items()) {
-      if (name != "left_out" && value.dump().size() > size) {
-        largest = name;
-        size = value.dump().size();
-      }
-    }
-    facts.erase(largest);
-    left_out.push_back(largest);
-    facts["left_out"] = left_out;
-  }
-  const std::string text = facts.dump();
-  std::vector<uint8_t> bytes(text.begin(), text.end());
-  bytes.resize(static_cast<size_t>(kAttemptRecordBytes), 0);
   return bytes;
 }
 
@@ -84,22 +64,27 @@ struct ResultsWriter::State {
   /// What can fail on one rank alone, before the ranks open the file together.
   void prepare(const FileAccess& access) {
     std::exception_ptr failure;
+    std::string reason;
     try {
       check_file_head(path);
-      own_descriptor = open_file(path, O_RDWR, ErrorKind::resource);
-    } catch (const Error&) {
+      own_descriptor = open_regular(path, O_RDWR, ErrorKind::resource);
+    } catch (const Error& error) {
       failure = std::current_exception();
+      reason = error.what();
     }
-    const bool all_are_ready = access.all_agree(failure == nullptr);
+    const std::string first = access.first_failure(reason);
     if (failure != nullptr) std::rethrow_exception(failure);
-    if (!all_are_ready) fail(ErrorKind::resource, "{} could not be opened by another rank", path);
+    if (!first.empty()) fail(ErrorKind::resource, "on another rank, {}", first);
   }
 
   void open(const FileAccess& access) {
     is_collective = access.is_collective();
     const Hdf5Handle list(access.make_access_list(), H5Pclose);
-    file = own(H5Fopen(path.c_str(), H5F_ACC_RDWR, list.get()), H5Fclose, ErrorKind::input,
-               "the file cannot be opened for writing");
+    const auto open_it = [&] {
+      return own(H5Fopen(path.c_str(), H5F_ACC_RDWR, list.get()), H5Fclose, ErrorKind::input,
+                 "the file cannot be opened for writing");
+    };
+    file = is_collective ? open_it() : again_if_interrupted(open_it);
     for (const auto& target : layout.targets) {
       const auto& spec = layout.datasets[static_cast<size_t>(target.dataset)];
       targets.try_emplace(target.dataset, file.get(), spec.path);
@@ -129,11 +114,7 @@ struct ResultsWriter::State {
       write();
     } catch (const Error& error) {
       failed = true;
-      throw Error(error.kind(),
-                  error.message() +
-                      "; what is journalled is safe: mend the cause and start the "
-                      "same command again to resume",
-                  {path, purpose});
+      throw Error(error.kind(), advised(error).message() + kSafe, {path, purpose});
     }
   }
 
@@ -146,8 +127,35 @@ struct ResultsWriter::State {
     ensure(unit >= 0 && unit < std::ssize(layout.units), "a unit's number is out of range");
   }
 
+  /// Bytes of the file that hold what a unit stored.
+  [[nodiscard]] std::vector<uint8_t> read_back(int unit, int64_t offset, int64_t count) const {
+    std::vector<uint8_t> bytes;
+    try {
+      bytes = read_at(own_descriptor, offset, count, path);
+    } catch (const Error& error) {
+      throw Error(ErrorKind::resource, error.message(), {path, name_unit(unit)});
+    }
+    if (std::ssize(bytes) != count) {
+      throw Error(ErrorKind::resource, "the file ends before what the unit stored",
+                  {path, name_unit(unit)});
+    }
+    return bytes;
+  }
+
+  /// Writes whole elements. Where that fails they go straight to their place in the file: MPI-IO
+  /// neither repeats an interrupted write nor says that the disk is full, the system does.
+  void put(const Dataset& dataset, int64_t offset, std::span<const uint8_t> bytes) const {
+    try {
+      dataset.write(offset, bytes);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::resource) throw;
+      write_at(own_descriptor, dataset.extent().begin + offset * dataset.spec().element_bytes(),
+               bytes, fmt::format("dataset {}", dataset.spec().path));
+    }
+  }
+
   void write_slot(int unit, const JournalEntry& entry) {
-    journal->write(unit * kJournalSlotBytes, encode_slot(entry));
+    put(*journal, unit * kJournalSlotBytes, encode_slot(entry));
   }
 
   void prefill_part(const Dataset& dataset, Range part, bool with_zeros) {
@@ -158,7 +166,7 @@ struct ResultsWriter::State {
     if (with_zeros) std::fill(bytes.begin(), bytes.end(), uint8_t{0});
     for (int64_t at = part.begin; at < part.end; at += chunk) {
       const int64_t count = std::min(chunk, part.end - at);
-      dataset.write(at, std::span(bytes).first(static_cast<size_t>(count * spec.element_bytes())));
+      put(dataset, at, std::span(bytes).first(static_cast<size_t>(count * spec.element_bytes())));
     }
   }
 };
@@ -173,7 +181,7 @@ ResultsWriter::ResultsWriter(const std::string& path, const FileLayout& layout,
     state_->open(access);
   } catch (const Error& error) {
     if (state_->is_collective) state_->abandon();
-    throw error.within(path);
+    throw advised(error).within(path);
   }
 }
 
@@ -214,7 +222,7 @@ void ResultsWriter::write_unit(int unit, const UnitResult& result, JournalEntry 
       for (const Segment& segment : state_->map.segments(spec, *targets[i])) {
         const auto length = static_cast<size_t>(segment.count * dataset.spec().element_bytes());
         if (bytes.size() < length) break;
-        dataset.write(segment.offset, bytes.first(length));
+        state_->put(dataset, segment.offset, bytes.first(length));
         bytes = bytes.subspan(length);
       }
     }
@@ -233,20 +241,49 @@ void ResultsWriter::write_state(int unit, const JournalEntry& entry) {
 
 void ResultsWriter::write_attempt(int slot, const AttemptRecord& record) {
   state_->guarded("/attempts", [&] {
-    state_->attempts->write(slot % kAttemptSlots * kAttemptRecordBytes,
-                            attempt_bytes(record.facts));
+    state_->put(*state_->attempts, slot % kAttemptSlots * kAttemptRecordBytes,
+                encode_attempt(record.facts));
   });
 }
 
 void ResultsWriter::sync() {
-  if (::fdatasync(state_->own_descriptor.get()) == 0) return;
-  const int error = errno;
-  state_->guarded("syncing to disk", [&] { fail(ErrorKind::resource, "{}", errno_text(error)); });
+  try {
+    sync_data(state_->own_descriptor, state_->path);
+  } catch (const Error& error) {
+    state_->failed = true;
+    throw Error(error.kind(), error.message() + kSafe);
+  }
 }
 
-SlotPlace ResultsWriter::slot_place(int unit) const {
+CrashMark ResultsWriter::crash_mark(int unit, const JournalEntry& entry) const {
   state_->check_unit(unit);
-  return {state_->own_descriptor.get(), state_->journal->extent().begin + unit * kJournalSlotBytes};
+  CrashMark mark{.descriptor = state_->own_descriptor.get(),
+                 .offset = state_->journal->extent().begin + unit * kJournalSlotBytes,
+                 .size = kJournalSlotBytes};
+  const JournalSlot slot = encode_slot(entry);
+  std::copy(slot.begin(), slot.end(), mark.bytes.begin());
+  return mark;
+}
+
+JournalEntry ResultsWriter::read_entry(int unit) const {
+  state_->check_unit(unit);
+  const auto slot = state_->read_back(
+      unit, state_->journal->extent().begin + unit * kJournalSlotBytes, kJournalSlotBytes);
+  return decode_slot(slot);
+}
+
+std::vector<uint8_t> ResultsWriter::read_payload(int unit) const {
+  state_->check_unit(unit);
+  std::vector<uint8_t> payload;
+  for (const Segment& segment :
+       state_->map.segments(state_->layout.units[static_cast<size_t>(unit)])) {
+    const Dataset& dataset = state_->targets.at(segment.dataset);
+    const int64_t size = dataset.spec().element_bytes();
+    const auto bytes = state_->read_back(unit, dataset.extent().begin + segment.offset * size,
+                                         segment.count * size);
+    payload.insert(payload.end(), bytes.begin(), bytes.end());
+  }
+  return payload;
 }
 
 void ResultsWriter::close() {

@@ -5,7 +5,10 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <array>
 #include <csignal>
+#include <cstring>
 #include <functional>
 
 #include "core/error.h"
@@ -13,6 +16,7 @@
 #include "store/file_head.h"
 #include "store/lock.h"
 #include "store/metadata_copy.h"
+#include "store/open_results.h"
 #include "store/results_file.h"
 
 namespace mechsweep {
@@ -63,7 +67,8 @@ TEST(BadFile, EachKindIsOneErrorThatNamesTheFile) {
   const TemporaryFolder folder;
   const std::string path = folder.file("x.h5");
   const auto reading = [&] { return error_of([&] { ResultsReader reader(path); }); };
-  EXPECT_EQ(reading(), "3 " + path + " cannot be opened: No such file or directory");
+  EXPECT_EQ(reading(),
+            "3 " + path + " cannot be opened: No such file or directory; check that it is there");
   std::ofstream(path) << "";
   EXPECT_EQ(reading(), "3 " + path + " is not an HDF5 file");
   std::ofstream(path) << std::string(5000, 'a');
@@ -149,7 +154,7 @@ TEST(BadFile, ExternalAndChunkedDatasetsAndLinksOutAreRefused) {
   EXPECT_THAT(with_change([](hid_t file) {
                 H5Lcreate_hard(file, "/runs", file, "/runs/again", H5P_DEFAULT, H5P_DEFAULT);
               }),
-              HasSubstr("nested too deeply"));
+              HasSubstr("/runs/again is another name of something else"));
   EXPECT_THAT(with_change([&](hid_t file) {
                 replace(file, [](hid_t options) {
                   const hsize_t chunk[] = {1, 3, 4};
@@ -163,6 +168,71 @@ TEST(BadFile, ExternalAndChunkedDatasetsAndLinksOutAreRefused) {
                 });
               }),
               HasSubstr("/runs/heads/tiny/ab/loss is not stored contiguously"));
+}
+
+/// Where the file says that a dataset of this extent lies: address and size, 8 bytes each.
+int64_t place_of_address(const std::vector<uint8_t>& file, Range extent) {
+  std::array<uint8_t, 16> wanted{};
+  const int64_t size = extent.size();
+  std::memcpy(wanted.data(), &extent.begin, 8);
+  std::memcpy(wanted.data() + 8, &size, 8);
+  return std::search(file.begin(), file.end(), wanted.begin(), wanted.end()) - file.begin();
+}
+
+TEST(BadFile, DatasetsOverSomethingElseAreRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("x.h5");
+  create_file_alone(path, sample::layout(/*logits_per_row=*/2));
+  std::filesystem::remove(companion_path(path, ".meta"));
+  const auto good = sample::read_all(path);
+  const auto raw = ResultsReader(path).raw_extents();
+  const auto largest = *std::max_element(raw.begin(), raw.end(),
+                                         [](Range a, Range b) { return a.size() < b.size(); });
+  const int64_t place = place_of_address(good, largest);
+  ASSERT_LT(place, std::ssize(good));
+  const auto with_address = [&](int64_t address) {
+    for (int i = 0; i < 8; ++i) {
+      sample::overwrite(path, place + i, static_cast<uint8_t>(address >> (8 * i)));
+    }
+    return error_of([&] { ResultsReader reader(path); });
+  };
+  EXPECT_EQ(with_address(largest.begin), "no error");
+  EXPECT_THAT(with_address(0), HasSubstr("lies over something else or outside the file"));
+  EXPECT_THAT(with_address(96), HasSubstr("lies over"));
+  EXPECT_THAT(with_address(raw[1].begin), HasSubstr("lies over something else"));
+  EXPECT_THAT(with_address(std::ssize(good) - 8), HasSubstr("3 "));
+  EXPECT_THAT(with_address(int64_t{1} << 62), HasSubstr("3 "));
+}
+
+TEST(BadFile, MetadataWhereResultsAreWrittenAreRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("x.h5");
+  sample::write_file(path, sample::layout(/*logits_per_row=*/2), {0, 1});
+  EXPECT_NO_THROW(try_results_file(path));
+  const auto file = sample::read_all(path);
+  const auto raw = ResultsReader(path).raw_extents();
+  // A B-tree node of the root group, moved to where a dataset has room for it, is read from there.
+  const auto largest = *std::max_element(raw.begin(), raw.end(),
+                                         [](Range a, Range b) { return a.size() < b.size(); });
+  const std::string mark = "TREE";
+  const auto tree = std::search(file.begin(), file.end(), mark.begin(), mark.end()) - file.begin();
+  ASSERT_GT(largest.size(), 1024);
+  const int64_t target = largest.begin + 64;
+  for (int64_t i = 0; i < 544; ++i) {
+    sample::overwrite(path, target + i, file[static_cast<size_t>(tree + i)]);
+  }
+  std::array<uint8_t, 8> address{};
+  std::memcpy(address.data(), &tree, 8);
+  int moved = 0;
+  for (int64_t at = 0; at + 8 <= 1024; ++at) {
+    if (!std::equal(address.begin(), address.end(), file.begin() + at)) continue;
+    ++moved;
+    for (int i = 0; i < 8; ++i) {
+      sample::overwrite(path, at + i, static_cast<uint8_t>(target >> (8 * i)));
+    }
+  }
+  ASSERT_GT(moved, 0);
+  EXPECT_THAT(error_of([&] { try_results_file(path); }), HasSubstr("where results are written"));
 }
 
 TEST(BadFolder, MissingAndReadOnlyFoldersAreResourceErrors) {
@@ -210,8 +280,9 @@ TEST(FullDisk, WritingAUnitNamesFileAndUnitAndSaysHowToGoOn) {
     ::setrlimit(RLIMIT_FSIZE, &limit);
     return error_of([&] { writer.write_unit(6, sample::result(layout, 6), sample::entry()); });
   });
-  EXPECT_THAT(text, testing::AllOf(testing::StartsWith("4 " + path + ": unit 6 ("),
-                                   HasSubstr("File too large"), HasSubstr("resume")));
+  EXPECT_THAT(
+      text, testing::AllOf(testing::StartsWith("4 " + path + ": unit 6 ("),
+                           HasSubstr("File too large"), HasSubstr("start the same command again")));
   const Verification found = verify_file(path);
   EXPECT_EQ(found.done, 1);
   EXPECT_TRUE(found.damage.empty());

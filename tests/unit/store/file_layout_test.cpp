@@ -25,9 +25,10 @@ std::vector<std::pair<int32_t, int64_t>> brute_force(const FileLayout& layout,
       for (int64_t f = 0; f < first_size; ++f) {
         for (int64_t r = 0; r < rest; ++r, ++element) {
           const bool prompt_is_in = p >= unit.prompts.begin && p < unit.prompts.end;
+          const bool is_whole = unit.prompts.size() == 0;
           const bool first_is_in = f >= unit.first.begin && f < unit.first.end;
           const bool begins = unit.first.begin == 0;
-          if (prompt_is_in && (target.split_by_first ? first_is_in : begins)) {
+          if (is_whole || (prompt_is_in && (target.split_by_first ? first_is_in : begins))) {
             out.emplace_back(target.dataset, element);
           }
         }
@@ -53,7 +54,7 @@ TEST(SegmentMap, WhatIsNotSplitBelongsToTheUnitsThatBeginTheAxis) {
 TEST(SegmentMap, SegmentsAreTheElementsOfTheUnitInOrder) {
   FileLayout layout = sample::layout();
   sample::add_unit(layout, 0, 0, {0, 5}, {0, 3});
-  sample::add_unit(layout, 0, 0, {2, 2}, {0, 3});
+  sample::add_unit(layout, 0, 0, {0, 0}, {0, 0});  // decides for all prompts
   sample::add_unit(layout, 0, 0, {1, 2}, {1, 1});
   sample::add_unit(layout, 9, 0, {0, 5}, {0, 0});
   for (TargetDataset& target : layout.targets) target.stage = 0;

@@ -135,9 +135,10 @@ TEST(ResultsFile, WrittenUnitsAreReadBack) {
 TEST(ResultsFile, ReadRunGivesAxesPromptsAndCompleteness) {
   const TemporaryFolder folder;
   const FileLayout layout = sample::layout();
-  sample::write_file(folder.file("a.h5"), layout, {0, 1, 4});
+  sample::write_file(folder.file("a.h5"), layout, {0, 1, 4, 5});
   ResultsWriter writer(folder.file("a.h5"), layout, SoloFileAccess());
-  writer.write_state(5, sample::entry(UnitState::skipped));
+  writer.write_state(6,
+                     sample::entry(UnitState::skipped));  // all that prompts 2 to 4 have in run 1
   writer.write_state(3, sample::entry(UnitState::failed));
   writer.close();
   const ResultsReader reader(folder.file("a.h5"));
@@ -175,14 +176,13 @@ TEST(ResultsFile, AttemptsKeepTheirFactsAndDropTheLargestWhenTooLong) {
   EXPECT_EQ(attempts[1].facts, (Json{{"host", "n2"}, {"left_out", {"hosts"}}}));
 }
 
-TEST(ResultsFile, SlotPlaceIsWhereASignalHandlerMayWrite) {
+TEST(ResultsFile, ACrashMarkIsWhatASignalHandlerWrites) {
   const TemporaryFolder folder;
   const FileLayout layout = sample::layout();
   create_file_alone(folder.file("a.h5"), layout);
   ResultsWriter writer(folder.file("a.h5"), layout, SoloFileAccess());
-  const SlotPlace place = writer.slot_place(3);
-  const JournalSlot slot = encode_slot(sample::entry(UnitState::crashed));
-  ASSERT_EQ(::pwrite(place.descriptor, slot.data(), slot.size(), place.offset), 64);
+  const CrashMark mark = writer.crash_mark(3, sample::entry(UnitState::crashed));
+  ASSERT_EQ(::pwrite(mark.descriptor, mark.bytes.data(), mark.size, mark.offset), 64);
   writer.close();
   const auto journal = ResultsReader(folder.file("a.h5")).journal();
   EXPECT_EQ(journal[3], sample::entry(UnitState::crashed));
