@@ -24,10 +24,11 @@ struct Axis {
   bool operator==(const Axis&) const = default;
 };
 
-/// One dataset of a run. The first axis is always the prompt; when `split_by_first` the second is
-/// the first intervention axis, along which units of the stage are cut. Arrays that are not split
-/// are filled by the units that begin that axis. So a unit owns at most one contiguous segment per
-/// array and prompt.
+/// One dataset of a run. The first axis is the prompt; when `split_by_first` the second is the
+/// first intervention axis, along which units of the stage are cut. Arrays that are not split are
+/// filled by the units that begin that axis. So a unit owns at most one contiguous segment per
+/// array and prompt. The one unit of a stage that decides fills its arrays whole, whatever their
+/// axes.
 struct ArraySpec {
   std::string name;  ///< path below the run: "loss", "base/loss"
   ElementType type = ElementType::f64;
@@ -53,6 +54,8 @@ struct UnitResult {
   /// Numbers that were computed and came out as NaN or infinite. Places that do not apply (past a
   /// prompt's end) are NaN as well, and do not count.
   int64_t non_finite = 0;
+  /// A decision leaves the unit out: it has no blocks and is journalled as skipped.
+  bool skipped = false;
 };
 
 /// An array as it was stored, widened to double (i32 becomes whole numbers), row-major.
@@ -60,6 +63,12 @@ struct StoredArray {
   std::string name;
   std::vector<Axis> axes;
   std::vector<double> values;
+};
+
+/// A unit that a decision left out: it holds no numbers, and none are missing.
+struct LeftOutUnit {
+  Range prompts;
+  Range first;
 };
 
 /// What later steps (export, reduce) know of a run: only what the results file says, so that they
@@ -72,7 +81,10 @@ struct StoredRun {
   std::vector<std::string> templates;   ///< per prompt, "" is its own cluster
   std::vector<int32_t> prompt_lengths;  ///< per prompt, in tokens
   std::vector<std::string> prompt_ids;  ///< per prompt
-  std::vector<uint8_t> complete;        ///< per prompt: 1 when every unit that holds it is done
+  /// Per prompt: 1 when every unit that holds it is done or left out by a decision, and some are
+  /// done.
+  std::vector<uint8_t> complete;
+  std::vector<LeftOutUnit> left_out;
   int vocab_size = 0;
 
   /// Null pointer when the run has no such array.

@@ -158,7 +158,7 @@ class AttentionScoresRun final : public Run {
   }
 
   [[nodiscard]] UnitResult execute(int /*stage*/, Range prompts, Range /*first*/,
-                                   Executor& executor) const override {
+                                   const UnitInputs& inputs) const override {
     std::vector<std::vector<ScoreKeys>> keys;
     std::vector<PromptTokens> tokens;
     std::vector<Task> tasks;
@@ -169,7 +169,7 @@ class AttentionScoresRun final : public Run {
       tasks.push_back({.prompt = static_cast<int32_t>(p - prompts.begin)});
     }
     ScoreObserver observer(keys, *context_.model);
-    (void)executor.run(tokens, tasks, &observer);
+    (void)inputs.executor.run(tokens, tasks, &observer);
     UnitResult result = blocks_of(observer, prompts.size());
     result.non_finite = observer.non_finite();
     return result;

@@ -101,8 +101,11 @@ EffectRun::EffectRun(const RunContext& context, Spec spec)
   if (spec_.readouts.kl) edited_shape_.kl.emplace_back("kl_base");
   if (spec_.readouts.kl && spec_.donor) edited_shape_.kl.emplace_back("kl_donor");
   std::map<std::string, size_t> classes;
-  for (const Prompt& prompt : prompts())
-    cost_class_.push_back(classes.emplace(cost_signature(prompt), classes.size()).first->second);
+  for (size_t p = 0; p < prompts().size(); ++p) {
+    const std::string signature =
+        is_evaluated(static_cast<int64_t>(p)) ? cost_signature(prompts()[p]) : "nothing";
+    cost_class_.push_back(classes.emplace(signature, classes.size()).first->second);
+  }
   costs_.resize(classes.size());
 }
 
@@ -129,7 +132,8 @@ void EffectRun::add_prompt(const Prompt& prompt) {
 
 std::vector<ArraySpec> EffectRun::arrays() const {
   const Axis prompt{.name = "prompt", .size = static_cast<int64_t>(prompts().size())};
-  std::vector<ArraySpec> all = reading_arrays(reference_shape_, "base/", {prompt}, 0, false);
+  std::vector<ArraySpec> all =
+      reading_arrays(reference_shape_, "base/", {prompt}, spec_.stage, false);
   ArraySpec tokens = all[1];  // logit: the same axes
   tokens.name = "base/tracked_token";
   tokens.type = ElementType::i32;
@@ -139,10 +143,10 @@ std::vector<ArraySpec> EffectRun::arrays() const {
   const auto append = [&all](std::vector<ArraySpec> more) {
     all.insert(all.end(), more.begin(), more.end());
   };
-  if (spec_.donor) append(reading_arrays(reference_shape_, "donor/", {prompt}, 0, false));
+  if (spec_.donor) append(reading_arrays(reference_shape_, "donor/", {prompt}, spec_.stage, false));
   std::vector<Axis> axes = {prompt};
   axes.insert(axes.end(), spec_.grid.begin(), spec_.grid.end());
-  append(reading_arrays(edited_shape_, "", axes, 0, true));
+  append(reading_arrays(edited_shape_, "", axes, spec_.stage, true));
   return all;
 }
 
@@ -169,6 +173,10 @@ EffectRun::Costs EffectRun::compute_costs(int64_t prompt) const {
   const int64_t tokens = std::ssize(prompts()[prompt].tokens);
   const auto& reads = edited_reads_[prompt];
   Costs costs;
+  if (!is_evaluated(prompt)) {
+    costs.places.assign(spec_.grid.front().size, 0.0);
+    return costs;
+  }
   std::set<std::pair<int32_t, Side>> unedited = {{-1, spec_.base}};
   if (spec_.donor && spec_.readouts.kl) unedited.emplace(-1, *spec_.donor);
   for (int64_t first = 0; first < spec_.grid.front().size; ++first) {
@@ -204,7 +212,16 @@ std::vector<Side> EffectRun::unedited_sides() const {
   return sides;
 }
 
-UnitResult EffectRun::execute(int /*stage*/, Range range, Range first, Executor& executor) const {
+UnitResult EffectRun::execute(int /*stage*/, Range range, Range first,
+                              const UnitInputs& inputs) const {
+  return execute_with(range, first, inputs.executor,
+                      [&](int64_t prompt, std::span<const int64_t> place) {
+                        return intervention(prompt, place, &inputs.executor);
+                      });
+}
+
+UnitResult EffectRun::execute_with(Range range, Range first, Executor& executor,
+                                   const InterventionOf& intervention_of) const {
   const auto places = places_of(spec_.grid, first);
   const std::vector<Side> sides = first.begin == 0 ? unedited_sides() : std::vector<Side>();
   std::vector<ReadingBlocks> unedited;
@@ -216,6 +233,7 @@ UnitResult EffectRun::execute(int /*stage*/, Range range, Range first, Executor&
   std::vector<Task> tasks;
   std::vector<std::pair<ReadingBlocks*, int64_t>> destinations;
   for (int64_t p = range.begin; p < range.end; ++p) {
+    if (!is_evaluated(p)) continue;
     for (size_t side = 0; side < sides.size(); ++side) {
       tasks.push_back({.prompt = unit.place(p),
                        .intervention = {.base = sides[side]},
@@ -223,7 +241,7 @@ UnitResult EffectRun::execute(int /*stage*/, Range range, Range first, Executor&
       destinations.emplace_back(&unedited[side], p - range.begin);
     }
     for (size_t i = 0; i < places.size(); ++i) {
-      auto asked = intervention(p, places[i], &executor);
+      auto asked = intervention_of(p, places[i]);
       if (!asked) continue;
       unit.localise(p, *asked);
       tasks.push_back(
@@ -232,7 +250,8 @@ UnitResult EffectRun::execute(int /*stage*/, Range range, Range first, Executor&
                                 (p - range.begin) * std::ssize(places) + static_cast<int64_t>(i));
     }
   }
-  const auto results = executor.run(unit.tokens(), tasks);
+  const auto results =
+      tasks.empty() ? std::vector<TaskResult>() : executor.run(unit.tokens(), tasks);
   for (size_t i = 0; i < results.size(); ++i)
     destinations[i].first->put(destinations[i].second, results[i].readings);
   UnitResult result;
@@ -249,7 +268,7 @@ ArrayBlock EffectRun::tracked_tokens(Range range) const {
   const int64_t tracked = reference_shape_.tracked;
   std::vector<int32_t> tokens(range.size() * targets * tracked, -1);
   for (int64_t p = range.begin; p < range.end; ++p)
-    for (size_t t = 0; t < reference_reads_[p].size(); ++t) {
+    for (size_t t = 0; is_evaluated(p) && t < reference_reads_[p].size(); ++t) {
       const auto& own = reference_reads_[p][t].tracked;
       std::copy(own.begin(), own.end(),
                 tokens.begin() + ((p - range.begin) * targets + static_cast<int64_t>(t)) * tracked);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -23,6 +24,10 @@ class EffectRun : public Run {
     std::optional<Side> donor;  ///< the prompt's other run that edits take values from, if any
     std::vector<Axis> grid;     ///< intervention axes; the first one is cut into units
     Readouts readouts;
+    int stage = 0;  ///< the number of the stage that computes all this
+    /// By prompt: 0 where nothing is computed, so that its numbers stay NaN and its tracked tokens
+    /// -1. Empty: all are computed.
+    std::vector<uint8_t> evaluated;
   };
   /// Throws Error{input} when a prompt has no target or lacks a side, Error{usage} when the
   /// readouts do not fit the model.
@@ -33,9 +38,13 @@ class EffectRun : public Run {
   [[nodiscard]] double flops(int stage, int64_t prompt, int64_t first) const override;
   [[nodiscard]] double shared_flops(int stage, int64_t prompt) const override;
   [[nodiscard]] UnitResult execute(int stage, Range prompts, Range first,
-                                   Executor& executor) const override;
+                                   const UnitInputs& inputs) const override;
 
  protected:
+  /// What to do with a prompt at a place, as intervention() says it.
+  using InterventionOf =
+      std::function<std::optional<Intervention>(int64_t prompt, std::span<const int64_t> place)>;
+
   /// What to do with one prompt at one place of the grid (an index for every axis); nothing where
   /// the place does not apply to the prompt (a position past its end): its numbers are NaN then.
   /// Donors' prompts are numbered as in the run's set, -1 the prompt itself. `executor` is null
@@ -44,6 +53,10 @@ class EffectRun : public Run {
   [[nodiscard]] virtual std::optional<Intervention> intervention(int64_t prompt,
                                                                  std::span<const int64_t> place,
                                                                  Executor* executor) const = 0;
+
+  /// execute() with interventions of another origin.
+  [[nodiscard]] UnitResult execute_with(Range prompts, Range first, Executor& executor,
+                                        const InterventionOf& intervention_of) const;
 
   /// Attributes that all effect runs share: base, donor, conventions.
   [[nodiscard]] Json shared_attributes() const;
@@ -58,6 +71,9 @@ class EffectRun : public Run {
   };
 
   void add_prompt(const Prompt& prompt);
+  [[nodiscard]] bool is_evaluated(int64_t prompt) const {
+    return spec_.evaluated.empty() || spec_.evaluated[prompt] != 0;
+  }
   /// The base, and the donor if there is one: their readings come with the unit that begins the
   /// grid, since every unit computes these runs anyway.
   [[nodiscard]] std::vector<Side> unedited_sides() const;

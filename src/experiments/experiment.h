@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,10 +12,19 @@
 #include "core/json.h"
 #include "engine/executor.h"
 #include "experiments/array_spec.h"
+#include "experiments/stored_results.h"
 #include "model/model_config.h"
 #include "prompts/prompt.h"
 
 namespace mechsweep {
+
+class Run;
+
+/// A run of the same sweep that another one depends on.
+struct SourceRun {
+  const Run* run = nullptr;  ///< null: there is none of that id
+  std::string kind;          ///< its experiment's
+};
 
 /// What an experiment is bound to: one model and one prompt set. Everything outlives the run.
 struct RunContext {
@@ -23,13 +33,36 @@ struct RunContext {
   const PromptSet* prompts = nullptr;
   uint64_t seed = 0;          ///< of the sweep
   std::string config_folder;  ///< relative paths are relative to this
+  /// A run of an experiment that stands above this one in the config, by its id. May be empty:
+  /// there is none then.
+  std::function<SourceRun(const std::string& run_id)> earlier_run;
+};
+
+/// A stage that another one waits for.
+struct StageNeed {
+  std::string run_id;  ///< empty: the same run
+  int stage = 0;
 };
 
 /// Units of a run that may start together, once the stages that they need are complete.
 struct StageSpec {
   std::string name;
-  std::vector<int> needs;  ///< earlier stages of the run
+  std::vector<StageNeed> needs;  ///< earlier stages of this run, or any of earlier runs
   int64_t first_size = 0;  ///< length of the first intervention axis; 0: units span prompts only
+  /// One unit without model and prompts: Run::decide(). It fills its arrays whole.
+  bool decides = false;
+  /// Units may be left out by a decision, so each holds one place of the first axis.
+  bool may_skip = false;
+};
+
+/// What a unit is computed with.
+struct UnitInputs {
+  /// An executor alone stands for a unit that needs nothing stored, or whose cost alone is asked
+  /// for: a run that needs a decision takes the dearest one then.
+  UnitInputs(Executor& unit_executor, const StoredResults* earlier = nullptr)  // NOLINT: implicit
+      : executor(unit_executor), stored(earlier) {}
+  Executor& executor;
+  const StoredResults* stored;
 };
 
 /// One experiment on one model and one prompt set: what it stores and how a piece of it is
@@ -50,9 +83,19 @@ class Run {
   [[nodiscard]] virtual double shared_flops(int /*stage*/, int64_t /*prompt*/) const { return 0.0; }
   /// Computes the blocks of the stage's arrays, in the order of arrays(), for these prompts and
   /// this range of the first axis; those that are not split along it only where the range begins
-  /// at 0.
+  /// at 0. Of what is not in the prompts, only `inputs.stored` may decide a number. Throws an Error
+  /// that fails the unit when a stage that it needs is not done.
   [[nodiscard]] virtual UnitResult execute(int stage, Range prompts, Range first,
-                                           Executor& executor) const = 0;
+                                           const UnitInputs& inputs) const = 0;
+  /// The selection of a stage that decides: every array of the stage, whole. A pure function of
+  /// what is stored. Throws an Error that fails the unit when the stages that it needs are not done
+  /// or their numbers do not decide.
+  [[nodiscard]] virtual UnitResult decide(int stage, const StoredResults& stored) const;
+  /// Whether a decision leaves this unit out (StageSpec::may_skip). Throws like execute().
+  [[nodiscard]] virtual bool is_left_out(int /*stage*/, Range /*first*/,
+                                         const StoredResults& /*stored*/) const {
+    return false;
+  }
 };
 
 /// The checked parameters of one entry of `experiments:`, before it meets a model.
@@ -77,6 +120,7 @@ struct Metric {
   std::vector<double> values;  ///< [P, axes...]; NaN where it does not apply or is not computed
   bool summarised = true;      ///< `reduce` makes a mean with intervals of it
   bool headline = true;        ///< an answer to the experiment's question: ranked and profiled
+  bool per_prompt = true;      ///< else values are [axes...] of the whole run, not summarised
   /// Where the headline is a ratio of means instead of the mean: [P, axes...] each, else empty.
   std::vector<double> numerator;
   std::vector<double> denominator;

@@ -1,5 +1,6 @@
 #include <array>
 
+#include "core/error.h"
 #include "experiments/activation_patching.h"
 #include "experiments/attention_scores.h"
 #include "experiments/effect_metrics.h"
@@ -18,7 +19,7 @@ std::span<const ExperimentKind> experiment_table() {
        "previous-token, duplicate-token, induction and own attention scores of every head",
        parse_attention_scores, derive_attention_scores},
       {"head_ablation", "removes attention heads and measures what the answer loses",
-       parse_head_ablation, derive_effects},
+       parse_head_ablation, derive_head_ablation},
       {"interventions",
        "applies the edits that a file lists, a line each: what the other kinds lack",
        parse_interventions, derive_effects},
@@ -30,6 +31,11 @@ const ExperimentKind& experiment_kind(const std::string& name) {
   for (const auto& kind : experiment_table())
     if (kind.name == name) return kind;
   fail(ErrorKind::input, "experiment kind '{}' is not known to this version", name);
+}
+
+UnitResult Run::decide(int /*stage*/, const StoredResults& /*stored*/) const {
+  ensure(false, "only a stage that decides is asked for a selection");
+  return {};
 }
 
 int64_t Metric::cells() const {

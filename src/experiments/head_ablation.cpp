@@ -6,9 +6,12 @@
 
 #include "experiments/activation_sums.h"
 #include "experiments/edit_grid.h"
+#include "experiments/effect_metrics.h"
 #include "experiments/effect_run.h"
+#include "experiments/head_scores.h"
 #include "experiments/resample_donors.h"
 #include "experiments/selection.h"
+#include "experiments/top_heads.h"
 
 namespace mechsweep {
 
@@ -52,7 +55,8 @@ struct Parameters {
   MeanOver mean_over = MeanOver::own_template;
   int64_t draws = 1;  ///< more than one: an axis
   PositionSelection positions;
-  HeadSelection heads;
+  HeadSelection heads;              ///< unless `top`
+  std::optional<TopSelection> top;  ///< heads that another run decides
   LayerSelection layers;
   Downstream downstream = Downstream::recompute;
   Readouts readouts;
@@ -62,16 +66,55 @@ struct Parameters {
   }
 };
 
+/// The heads of the config; the dearest that may be chosen where another run decides.
+EditGrid grid_of(const RunContext& context, const Parameters& parameters,
+                 const std::optional<TopHeads>& top) {
+  const HeadSelection heads = top ? top->sets_of(top->dearest()) : parameters.heads;
+  return EditGrid(HeadGrid(heads, parameters.layers, Site::z, *context.model), parameters.positions,
+                  *context.prompts);
+}
+
 class HeadAblationRun final : public EffectRun {
  public:
-  HeadAblationRun(const RunContext& context, const Parameters& parameters, EditGrid grid)
-      : EffectRun(context, {.grid = all_axes(parameters, grid), .readouts = parameters.readouts}),
-        parameters_(parameters),
-        grid_(std::move(grid)),
-        means_(context, Side::clean),
-        donors_(context) {
-    if (parameters_.uses("resample")) donors_.check();
-    if (parameters_.uses("mean")) prepare_means();
+  HeadAblationRun(const RunContext& context, const Parameters& parameters,
+                  std::optional<TopHeads> top)
+      : HeadAblationRun(context, parameters, top, grid_of(context, parameters, top)) {}
+
+  [[nodiscard]] std::vector<StageSpec> stages() const override {
+    std::vector<StageSpec> stages = EffectRun::stages();
+    if (!top_) return stages;
+    stages.front().needs = {{.stage = kDecideStage}};
+    stages.front().may_skip = parameters_.top->at_least.has_value();
+    stages.insert(stages.begin(), top_->stage());
+    return stages;
+  }
+
+  [[nodiscard]] std::vector<ArraySpec> arrays() const override {
+    std::vector<ArraySpec> all = EffectRun::arrays();
+    if (!top_) return all;
+    for (ArraySpec& array : top_->arrays()) all.push_back(std::move(array));
+    return all;
+  }
+
+  [[nodiscard]] UnitResult decide(int /*stage*/, const StoredResults& stored) const override {
+    return top_->decide(stored, static_cast<int>(EffectRun::arrays().size()));
+  }
+
+  [[nodiscard]] bool is_left_out(int /*stage*/, Range first,
+                                 const StoredResults& stored) const override {
+    return top_ && parameters_.top->at_least && top_->leaves_out(first, stored);
+  }
+
+  [[nodiscard]] UnitResult execute(int stage, Range prompts, Range first,
+                                   const UnitInputs& inputs) const override {
+    if (!top_ || inputs.stored == nullptr) return EffectRun::execute(stage, prompts, first, inputs);
+    const HeadSelection chosen = top_->sets_of(top_->chosen(*inputs.stored));
+    const EditGrid grid(HeadGrid(chosen, parameters_.layers, Site::z, *context().model),
+                        parameters_.positions, *context().prompts);
+    return execute_with(prompts, first, inputs.executor,
+                        [&](int64_t prompt, std::span<const int64_t> place) {
+                          return ablation(grid, prompt, place, &inputs.executor);
+                        });
   }
 
   [[nodiscard]] Json attributes() const override {
@@ -81,15 +124,8 @@ class HeadAblationRun final : public EffectRun {
     if (parameters_.operation_axis) attributes["operation"] = parameters_.operations;
     attributes["positions"] = parameters_.positions.describe();
     attributes["downstream"] = downstream_name(parameters_.downstream);
-    const std::string done =
-        parameters_.operations.size() == 1
-            ? head_operation(parameters_.operations.front()).done
-            : fmt::format("ablated ({})", fmt::join(parameters_.operations, ", "));
-    attributes["estimand"] = fmt::format(
-        "z of {} {} at {}, {}",
-        parameters_.heads.kind == HeadSelection::Kind::sets ? "all heads of a set together"
-                                                            : "one head",
-        done, parameters_.positions.describe(), describe_downstream(parameters_.downstream));
+    attributes["estimand"] = estimand();
+    if (top_) top_->describe(attributes);
     for (const std::string& name : parameters_.operations)
       attributes["definition_" + name] = head_operation(name).definition;
     if (parameters_.uses("mean")) attributes["mean_over"] = mean_over_name(parameters_.mean_over);
@@ -101,24 +137,66 @@ class HeadAblationRun final : public EffectRun {
   [[nodiscard]] std::optional<Intervention> intervention(int64_t prompt,
                                                          std::span<const int64_t> place,
                                                          Executor* executor) const override {
-    const size_t after_grid = grid_.axes().size();
-    const std::string& operation =
-        parameters_.operations[parameters_.operation_axis ? place[after_grid] : 0];
-    const int64_t draw = parameters_.draws > 1 ? place.back() : 0;
-    auto edits = grid_.edits(prompts()[prompt], place, edit(operation, prompt, draw, executor));
-    if (!edits) return std::nullopt;
-    return Intervention{Side::clean, std::move(*edits), parameters_.downstream};
+    return ablation(grid_, prompt, place, executor);
   }
 
  private:
-  static std::vector<Axis> all_axes(const Parameters& parameters, const EditGrid& grid) {
+  static constexpr int kDecideStage = 0;
+
+  HeadAblationRun(const RunContext& context, const Parameters& parameters,
+                  std::optional<TopHeads> top, EditGrid grid)
+      : EffectRun(context, {.grid = all_axes(parameters, top, grid),
+                            .readouts = parameters.readouts,
+                            .stage = top ? kDecideStage + 1 : 0,
+                            .evaluated = top ? top->evaluated() : std::vector<uint8_t>()}),
+        parameters_(parameters),
+        top_(std::move(top)),
+        grid_(std::move(grid)),
+        means_(context, Side::clean),
+        donors_(context) {
+    if (parameters_.uses("resample")) donors_.check();
+    if (parameters_.uses("mean")) prepare_means();
+  }
+
+  static std::vector<Axis> all_axes(const Parameters& parameters,
+                                    const std::optional<TopHeads>& top, const EditGrid& grid) {
     std::vector<Axis> axes = grid.axes();
+    if (top) axes.front() = top->k_axis();
     if (parameters.operation_axis)
       axes.push_back({.name = "operation",
                       .size = std::ssize(parameters.operations),
                       .labels = parameters.operations});
-    if (parameters.draws > 1) axes.push_back({.name = "draw", .size = parameters.draws});
+    if (parameters.draws > 1) axes.push_back({.name = kDrawAxis, .size = parameters.draws});
     return axes;
+  }
+
+  [[nodiscard]] std::string estimand() const {
+    const std::string done =
+        parameters_.operations.size() == 1
+            ? head_operation(parameters_.operations.front()).done
+            : fmt::format("ablated ({})", fmt::join(parameters_.operations, ", "));
+    const bool sets = parameters_.heads.kind == HeadSelection::Kind::sets;
+    const std::string what = top_   ? top_->describe()
+                             : sets ? "all heads of a set together"
+                                    : "one head";
+    const std::string tried =
+        top_ ? fmt::format(", tried on {}", prompt_half_name(parameters_.top->evaluate)) : "";
+    return fmt::format("z of {} {} at {}, {}{}", what, done, parameters_.positions.describe(),
+                       describe_downstream(parameters_.downstream), tried);
+  }
+
+  /// The grid's edits at a place, with the place's operation and draw.
+  [[nodiscard]] std::optional<Intervention> ablation(const EditGrid& grid, int64_t prompt,
+                                                     std::span<const int64_t> place,
+                                                     Executor* executor) const {
+    const size_t after_grid = grid.axes().size();
+    const std::string& operation =
+        parameters_.operations[parameters_.operation_axis ? place[after_grid] : 0];
+    const int64_t draw = parameters_.draws > 1 ? place.back() : 0;
+    auto edits = grid.edits(prompts()[prompt], place, edit(operation, prompt, draw, executor));
+    if (!edits) return std::nullopt;
+    ensure(!edits->empty(), "a joint edit is of one head at least");
+    return Intervention{Side::clean, std::move(*edits), parameters_.downstream};
   }
 
   /// The edit without its place.
@@ -141,14 +219,16 @@ class HeadAblationRun final : public EffectRun {
   }
 
   void prepare_means() {
-    for (const int layer : grid_.layers()) means_.need(parameters_.mean_over, Site::z, layer);
+    for (const int layer : top_ ? top_->layers() : grid_.layers())
+      means_.need(parameters_.mean_over, Site::z, layer);
     for (size_t p = 0; p < prompts().size(); ++p)
       means_.check(parameters_.mean_over, static_cast<int64_t>(p), grid_.positions(prompts()[p]),
                    "mean_over");
   }
 
   Parameters parameters_;
-  EditGrid grid_;
+  std::optional<TopHeads> top_;
+  EditGrid grid_;  ///< of the heads that the config names, or a stand-in for those to be chosen
   MeanSources means_;
   ResampleDonors donors_;
 };
@@ -159,7 +239,12 @@ class HeadAblation final : public Experiment {
     const ConfigNode* operation = reader.require("operation");
     if (operation != nullptr) read_operations(*operation, reader.problems());
     parameters_.positions = parse_positions(reader);
-    parameters_.heads = parse_heads(reader);
+    parameters_.top = parse_top(reader);
+    if (parameters_.top) {
+      parameters_.heads.kind = HeadSelection::Kind::sets;
+    } else {
+      parameters_.heads = parse_heads(reader);
+    }
     parameters_.layers = parse_layers(reader);
     parameters_.downstream = parse_downstream(reader);
     parameters_.readouts = parse_readouts(reader);
@@ -168,22 +253,24 @@ class HeadAblation final : public Experiment {
   }
 
   [[nodiscard]] Json parameters(const std::string& /*config_folder*/) const override {
-    Json json = {{"operation", parameters_.operation_axis ? Json(parameters_.operations)
-                                                          : Json(parameters_.operations.front())},
-                 {"positions", parameters_.positions.to_json()},
-                 {"heads", parameters_.heads.to_json()},
-                 {"layers", parameters_.layers.to_json()},
-                 {"downstream", downstream_name(parameters_.downstream)}};
+    Json json = {
+        {"operation", parameters_.operation_axis ? Json(parameters_.operations)
+                                                 : Json(parameters_.operations.front())},
+        {"positions", parameters_.positions.to_json()},
+        {"heads", parameters_.top ? parameters_.top->to_json() : parameters_.heads.to_json()},
+        {"layers", parameters_.layers.to_json()},
+        {"downstream", downstream_name(parameters_.downstream)}};
     if (parameters_.uses("mean")) json["mean_over"] = mean_over_name(parameters_.mean_over);
     if (parameters_.uses("resample")) json["draws"] = parameters_.draws;
+    if (parameters_.top) json["evaluate"] = prompt_half_name(parameters_.top->evaluate);
     json.update(parameters_.readouts.to_json());
     return json;
   }
 
   [[nodiscard]] std::unique_ptr<Run> bind(const RunContext& context) const override {
-    HeadGrid heads(parameters_.heads, parameters_.layers, Site::z, *context.model);
-    return std::make_unique<HeadAblationRun>(
-        context, parameters_, EditGrid(std::move(heads), parameters_.positions, *context.prompts));
+    std::optional<TopHeads> top;
+    if (parameters_.top) top.emplace(context, *parameters_.top);
+    return std::make_unique<HeadAblationRun>(context, parameters_, std::move(top));
   }
 
  private:
@@ -224,6 +311,12 @@ class HeadAblation final : public Experiment {
 
 std::unique_ptr<Experiment> parse_head_ablation(MapReader& reader) {
   return std::make_unique<HeadAblation>(reader);
+}
+
+std::vector<Metric> derive_head_ablation(const StoredRun& run) {
+  std::vector<Metric> metrics = derive_effects(run);
+  for (Metric& metric : selection_metrics(run)) metrics.push_back(std::move(metric));
+  return metrics;
 }
 
 }  // namespace mechsweep

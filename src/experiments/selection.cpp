@@ -216,6 +216,12 @@ std::string HeadName::text() const {
   return fmt::format("L{}H{}", layer, head);
 }
 
+HeadName head_of_name(const std::string& name) {
+  const auto head = parse_head_name(name);
+  ensure(head.has_value(), "a head's name was made by ourselves");
+  return *head;
+}
+
 Json HeadSelection::to_json() const {
   const auto names = [](const std::vector<HeadName>& heads) {
     Json out = Json::array();
@@ -258,7 +264,7 @@ HeadSelection parse_heads(MapReader& reader) {
     return selection;
   }
   if (node->find("top") != nullptr) {
-    problems.add(*node->find("top"), "choosing heads from another run is not supported yet");
+    problems.add(*node->find("top"), "goes with `kind: head_ablation` only");
     return selection;
   }
   selection.kind = HeadSelection::Kind::sets;

@@ -52,6 +52,8 @@ struct HeadName {
   [[nodiscard]] std::string text() const;
   auto operator<=>(const HeadName&) const = default;
 };
+/// The head of a name that was made by HeadName::text().
+HeadName head_of_name(const std::string& name);
 
 /// `heads:`; absent or `all` means one edit for each head of the chosen layers; a list of names one
 /// edit for each; `sets` one joint edit per set.

@@ -1,9 +1,11 @@
 #include "experiments/stored_readings.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/error.h"
+#include "experiments/readouts.h"
 
 namespace mechsweep {
 
@@ -83,7 +85,8 @@ bool Applicability::applies(const StoredReadings& readings, int64_t prompt, int6
                             int64_t token) const {
   if (tokens_ == nullptr) return false;
   const int64_t target = prompt * targets_ + cell % targets_;
-  return tokens_->values[target * tracked_ + token] >= 0.0 && in_prompt(readings, prompt, cell);
+  return tokens_->values[target * tracked_ + token] >= 0.0 && in_prompt(readings, prompt, cell) &&
+         !left_out(readings, prompt, cell);
 }
 
 bool Applicability::broken_loss(const StoredReadings& readings, int64_t prompt,
@@ -118,6 +121,16 @@ bool Applicability::in_prompt(const StoredReadings& readings, int64_t prompt, in
     if (position >= run_.prompt_lengths[prompt]) return false;
   }
   return true;
+}
+
+bool Applicability::left_out(const StoredReadings& readings, int64_t prompt, int64_t cell) const {
+  // Base and donor readings have no axis that units are cut along.
+  if (readings.axes.empty() || readings.axes.front().name == kTargetAxis) return false;
+  const int64_t first = cell / (readings.cells / readings.axes.front().size);
+  return std::any_of(run_.left_out.begin(), run_.left_out.end(), [&](const LeftOutUnit& unit) {
+    return prompt >= unit.prompts.begin && prompt < unit.prompts.end && first >= unit.first.begin &&
+           first < unit.first.end;
+  });
 }
 
 }  // namespace mechsweep

@@ -36,7 +36,8 @@ void check_same_shape(const StoredRun& run, const StoredReadings& base,
                       const StoredReadings& other);
 
 /// Tells numbers that should be there and are not finite from places that do not apply: a prompt
-/// has no such target, a target no such wrong answer, or the position is past the prompt's end.
+/// has no such target, a target no such wrong answer, the position is past the prompt's end, or a
+/// decision left the place out.
 class Applicability {
  public:
   Applicability(const StoredRun& run, const StoredReadings& base);
@@ -54,6 +55,7 @@ class Applicability {
 
  private:
   [[nodiscard]] bool in_prompt(const StoredReadings& readings, int64_t prompt, int64_t cell) const;
+  [[nodiscard]] bool left_out(const StoredReadings& readings, int64_t prompt, int64_t cell) const;
 
   const StoredRun& run_;
   const StoredArray* tokens_ = nullptr;  ///< null: nothing can be told

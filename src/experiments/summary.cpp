@@ -4,9 +4,13 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <set>
+
+#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "experiments/readouts.h"
+#include "experiments/top_heads.h"
 #include "stats/profile.h"
 #include "stats/ranking.h"
 #include "stats/split.h"
@@ -108,11 +112,31 @@ void warn_of_broken(RunSummary& summary) {
         "numbers that came out as NaN or infinite are left out, with their prompts: {}", text));
 }
 
+/// Names the places of the first intervention axis that a decision left out.
+void warn_of_left_out(const StoredRun& run, RunSummary& summary) {
+  const StoredArray* loss = run.find("loss");
+  if (run.left_out.empty() || loss == nullptr || loss->axes.size() < 2) return;
+  const Axis& axis = loss->axes[1];
+  std::set<int64_t> places;
+  for (const LeftOutUnit& unit : run.left_out)
+    for (int64_t i = unit.first.begin; i < std::min(unit.first.end, axis.size); ++i)
+      places.insert(axis.coordinates.empty() ? i : axis.coordinates[i]);
+  summary.warnings.push_back(fmt::format("{} {}: left out, since too few heads reach {}", axis.name,
+                                         fmt::join(places, ", "),
+                                         run.attributes.value("selected_at_least", kNaN)));
+}
+
 void add_warnings(const StoredRun& run, RunSummary& summary) {
   warn_of_broken(summary);
+  warn_of_left_out(run, summary);
+  if (!run.attributes.value("held_out", true))
+    summary.warnings.emplace_back(
+        "the heads were chosen on prompts that they are tried on, which makes their effect look "
+        "larger than it is");
   if (summary.prompts_left_out > 0)
     summary.warnings.push_back(fmt::format("{} of {} prompts are not computed in full and left out",
-                                           summary.prompts_left_out, run.templates.size()));
+                                           summary.prompts_left_out,
+                                           summary.prompts + summary.prompts_left_out));
   if (summary.cluster_count < 10)
     summary.warnings.push_back(fmt::format(
         "only {} independent prompts or templates: intervals are rough", summary.cluster_count));
@@ -149,23 +173,29 @@ RunSummary summarise_run(const StoredRun& run) {
   check_prompts(run);
   std::vector<int64_t> counted;
   std::vector<std::string> templates;
+  const std::vector<uint8_t> evaluated = stored_evaluated(run);
   for (size_t p = 0; p < run.complete.size(); ++p) {
-    if (run.complete[p] == 0) continue;
+    if (evaluated[p] == 0) continue;
+    if (run.complete[p] == 0) {
+      ++summary.prompts_left_out;
+      continue;
+    }
     counted.push_back(static_cast<int64_t>(p));
     const bool alone = !summary.statistics.cluster_by_template;
     templates.push_back(alone ? std::string() : run.templates[p]);
   }
   summary.prompts = static_cast<int64_t>(counted.size());
-  summary.prompts_left_out = static_cast<int64_t>(run.complete.size() - counted.size());
   summary.clusters = clusters_of(templates);
   for (const int cluster : summary.clusters)
     summary.cluster_count = std::max<int64_t>(summary.cluster_count, cluster + 1);
   if (counted.empty()) {
-    summary.warnings.emplace_back("no prompt is computed in full yet");
+    warn_of_left_out(run, summary);
+    summary.warnings.emplace_back(run.left_out.empty() ? "no prompt is computed in full yet"
+                                                       : "no prompt has numbers in full");
     return summary;
   }
   for (const Metric& metric : experiment_kind(run.kind).derive(run)) {
-    if (!metric.summarised) continue;
+    if (!metric.summarised || !metric.per_prompt) continue;
     summary.metrics.push_back(reduce_metric(metric, counted));
     if (auto profile = profile_of(summary.metrics.back(), summary.prompts))
       summary.metrics.push_back(std::move(*profile));

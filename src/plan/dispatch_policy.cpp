@@ -39,6 +39,7 @@ void DispatchPolicy::check_units(int groups) const {
            "every stage group of a unit is declared");
     ensure(std::isfinite(unit.predicted_s) && unit.predicted_s >= 0.0,
            "a predicted cost is a number of seconds");
+    ensure(unit.crashes >= 0, "a unit crashed some number of times");
   }
 }
 
@@ -49,9 +50,9 @@ void DispatchPolicy::take_journal(std::span<const JournalledUnit> journalled) {
     ensure(state != State::journalled, "the journal holds a unit once");
     state = State::journalled;
     --left_;
-    Model& model = model_of(entry.unit);
-    model.left_s -= units_[entry.unit].predicted_s;
-    measure(model, units_[entry.unit], entry.elapsed_s);
+    model_of(entry.unit).left_s -= units_[entry.unit].predicted_s;
+    // The journal does not tell which units had a model loaded before them: few, in a long one.
+    measure(entry.unit, entry.elapsed_s, false);
   }
 }
 
@@ -129,76 +130,155 @@ DispatchPolicy::Model& DispatchPolicy::model_of(int unit) {
   return model == kNoModel ? models_.back() : models_[model];
 }
 
-void DispatchPolicy::measure(Model& model, const UnitCost& unit, double elapsed_s) {
-  if (!(elapsed_s > 0.0) || !std::isfinite(elapsed_s) || unit.predicted_s <= 0.0) return;
-  model.measured_s += elapsed_s;
-  model.measured_predicted_s += unit.predicted_s;
-  if (&model == &models_.back()) return;  // no yardstick for units that do run a model
-  measured_s_ += elapsed_s;
-  measured_predicted_s_ += unit.predicted_s;
+int DispatchPolicy::level_of(int unit) const {
+  return std::min(units_[unit].crashes, kLevels - 1);
+}
+
+void DispatchPolicy::Measured::add(double elapsed, double predicted) {
+  elapsed_s += elapsed;
+  predicted_s += predicted;
+  ++units;
+}
+
+void DispatchPolicy::measure(int unit, double elapsed_s, bool with_loading) {
+  const double predicted_s = units_[unit].predicted_s;
+  if (!(elapsed_s > 0.0) || !std::isfinite(elapsed_s) || predicted_s <= 0.0) return;
+  Model& model = model_of(unit);
+  (with_loading ? model.first : model.later).add(elapsed_s, predicted_s);
+  // No yardstick for units that do run a model.
+  if (units_[unit].model != kNoModel) (with_loading ? first_ : later_).add(elapsed_s, predicted_s);
+  // What did not fit into the time left may fit now.
+  const double now = correction(model);
+  if (model.told_correction > 0.0 && now > 0.95 * model.told_correction) return;
+  model.told_correction = now;
+  ++changes_;
 }
 
 double DispatchPolicy::correction(const Model& model) const {
-  if (model.measured_predicted_s > 0.0) return model.measured_s / model.measured_predicted_s;
-  if (measured_predicted_s_ > 0.0) return measured_s_ / measured_predicted_s_;
+  for (const Measured* measured : {&model.later, &later_, &model.first, &first_})
+    if (measured->predicted_s > 0.0) return measured->elapsed_s / measured->predicted_s;
   return 1.0;
 }
 
-std::optional<int> DispatchPolicy::largest_that_fits(const Model& model,
+/// 0 while nothing is known about it.
+double DispatchPolicy::loading_s(const Model& model) const {
+  if (model.first.units == 0 || model.later.units == 0) return 0.0;
+  const double computing_s = model.first.predicted_s * correction(model);
+  return std::max(0.0, model.first.elapsed_s - computing_s) /
+         static_cast<double>(model.first.units);
+}
+
+std::optional<int> DispatchPolicy::largest_that_fits(const Model& model, int level,
                                                      double seconds_left) const {
-  const double limit_s = seconds_left / correction(model);
-  const auto place = model.pool.lower_bound(PoolKey{limit_s, -1});
-  if (place == model.pool.end()) return std::nullopt;
+  const std::set<PoolKey>& pool = model.pools[level].units;
+  if (pool.empty()) return std::nullopt;
+  const auto place = pool.lower_bound(PoolKey{seconds_left / correction(model), -1});
+  if (place == pool.end()) return std::nullopt;
   return place->unit;
+}
+
+bool DispatchPolicy::may_hold_more(const GroupState& group) const {
+  if (group.holds.empty()) return true;
+  if (claimable_ < std::ssize(groups_)) return false;
+  double held_s = 0.0;
+  for (const int unit : group.holds) held_s += predicted_s(unit);
+  return held_s < kAhead_s;
 }
 
 std::optional<int> DispatchPolicy::next(int group, double seconds_left) {
   ensure(group >= 0 && group < std::ssize(groups_), "a known group asks for a unit");
+  GroupState& state = groups_[group];
   if (claimable_ == 0 || !(seconds_left >= 0.0)) return std::nullopt;
-  const auto unit = choose(groups_[group], seconds_left);
-  if (!unit) return std::nullopt;
-  Model& model = model_of(*unit);
-  model.pool.erase(PoolKey{units_[*unit].predicted_s, *unit});
-  model.claimable_s -= units_[*unit].predicted_s;
-  states_[*unit] = State::claimed;
-  holders_[*unit] = group;
-  --claimable_;
-  ++in_flight_;
+  if (!may_hold_more(state)) return std::nullopt;
+  if (state.refused_at == changes_ && seconds_left <= state.refused_s) return std::nullopt;
+  const auto unit = choose(state, seconds_left);
+  if (unit) {
+    claim(group, *unit);
+  } else {
+    state.refused_at = changes_;
+    state.refused_s = seconds_left;
+  }
   return unit;
 }
 
-std::optional<int> DispatchPolicy::choose(GroupState& group, double seconds_left) {
-  if (const auto unit = largest_that_fits(models_.back(), seconds_left)) return unit;
-  if (group.current != kNoModel)
-    if (const auto unit = largest_that_fits(models_[group.current], seconds_left)) return unit;
-  for (const int model : group.home) {
-    const auto unit = largest_that_fits(models_[model], seconds_left);
-    if (!unit) continue;
-    move_to(group, model);
-    return unit;
-  }
-  return help_elsewhere(group, seconds_left);
+bool DispatchPolicy::any_fits(int level, double seconds_left) const {
+  return std::any_of(models_.begin(), models_.end(), [&](const Model& model) {
+    return largest_that_fits(model, level, seconds_left).has_value();
+  });
 }
 
-std::optional<int> DispatchPolicy::help_elsewhere(GroupState& group, double seconds_left) {
+std::optional<int> DispatchPolicy::choose(const GroupState& group, double seconds_left) const {
+  for (int level = 0; level < kLevels; ++level) {
+    if (levels_[level].claimable > 0) {
+      if (const auto unit = choose(group, level, seconds_left)) return unit;
+      if (any_fits(level, seconds_left)) return std::nullopt;  // groups that have its model take it
+    }
+    if (levels_[level].in_flight > 0) return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+std::optional<int> DispatchPolicy::choose(const GroupState& group, int level,
+                                          double seconds_left) const {
+  if (const auto unit = largest_that_fits(models_.back(), level, seconds_left)) return unit;
+  if (group.current != kNoModel)
+    if (const auto unit = largest_that_fits(models_[group.current], level, seconds_left))
+      return unit;
+  for (const int model : group.home)
+    if (is_worth_loading(models_[model], level))
+      if (const auto unit = largest_that_fits(models_[model], level, seconds_left)) return unit;
+  return help_elsewhere(level, seconds_left);
+}
+
+bool DispatchPolicy::is_worth_loading(const Model& model, int level) const {
+  if (model.pools[level].units.empty()) return false;
+  // With nothing in flight, nobody but the group that asks is known to be alive.
+  if (model.groups_here == 0 || in_flight_ == 0) return true;
+  const double left_s = model.pools[level].predicted_s * correction(model);
+  return left_s >= loading_s(model) * static_cast<double>(model.groups_here);
+}
+
+std::optional<int> DispatchPolicy::help_elsewhere(int level, double seconds_left) const {
   std::optional<int> chosen;
-  int chosen_model = kNoModel;
   double most_s = -1.0;
-  for (int m = 0; m + 1 < std::ssize(models_); ++m) {
-    const Model& model = models_[m];
-    if (model.pool.empty()) continue;
-    // Sums of differences may end a little below zero.
-    const double share_s = std::max(0.0, model.claimable_s) * correction(model) /
+  for (const Model& model : std::span(models_).first(models_.size() - 1)) {
+    if (!is_worth_loading(model, level)) continue;
+    const double share_s = std::max(0.0, model.pools[level].predicted_s) * correction(model) /
                            static_cast<double>(model.groups_here + 1);
     if (share_s <= most_s) continue;
-    const auto unit = largest_that_fits(model, seconds_left);
+    const auto unit = largest_that_fits(model, level, seconds_left);
     if (!unit) continue;
     most_s = share_s;
     chosen = unit;
-    chosen_model = m;
   }
-  if (chosen) move_to(group, chosen_model);
   return chosen;
+}
+
+void DispatchPolicy::claim(int group, int unit) {
+  const int level = level_of(unit);
+  const double predicted_s = units_[unit].predicted_s;
+  Pool& pool = model_of(unit).pools[level];
+  pool.units.erase(PoolKey{predicted_s, unit});
+  pool.predicted_s -= predicted_s;
+  states_[unit] = State::claimed;
+  holders_[unit] = group;
+  --claimable_;
+  --levels_[level].claimable;
+  ++in_flight_;
+  ++levels_[level].in_flight;
+  GroupState& state = groups_[group];
+  state.holds.push_back(unit);
+  const int model = units_[unit].model;
+  if (model == kNoModel || model == state.current) return;
+  move_to(state, model);
+  state.first_unit = unit;
+}
+
+/// The unit is no longer in flight.
+void DispatchPolicy::release(int unit) {
+  --in_flight_;
+  if (--levels_[level_of(unit)].in_flight == 0) ++changes_;  // later levels may come now
+  std::erase(groups_[holders_[unit]].holds, unit);
 }
 
 void DispatchPolicy::move_to(GroupState& group, int model) {
@@ -208,12 +288,15 @@ void DispatchPolicy::move_to(GroupState& group, int model) {
 }
 
 void DispatchPolicy::make_claimable(int unit) {
-  Model& model = model_of(unit);
+  const int level = level_of(unit);
+  Pool& pool = model_of(unit).pools[level];
   // Stages hold their units largest first: the hint makes filling an empty pool linear.
-  model.pool.emplace_hint(model.pool.end(), PoolKey{units_[unit].predicted_s, unit});
-  model.claimable_s += units_[unit].predicted_s;
+  pool.units.emplace_hint(pool.units.end(), PoolKey{units_[unit].predicted_s, unit});
+  pool.predicted_s += units_[unit].predicted_s;
   states_[unit] = State::claimable;
   ++claimable_;
+  ++levels_[level].claimable;
+  ++changes_;
 }
 
 void DispatchPolicy::finished(int group, int unit, bool ok, double elapsed_s) {
@@ -221,12 +304,11 @@ void DispatchPolicy::finished(int group, int unit, bool ok, double elapsed_s) {
              holders_[unit] == group,
          "a group finishes a unit that it claimed");
   states_[unit] = State::journalled;
-  --in_flight_;
+  release(unit);
   --left_;
-  Model& model = model_of(unit);
-  model.left_s -= units_[unit].predicted_s;
+  model_of(unit).left_s -= units_[unit].predicted_s;
   if (ok) {
-    measure(model, units_[unit], elapsed_s);
+    measure(unit, elapsed_s, groups_[group].first_unit == unit);
   } else {
     ++failed_;
   }
@@ -237,7 +319,7 @@ void DispatchPolicy::finished(int group, int unit, bool ok, double elapsed_s) {
 void DispatchPolicy::drop(int unit) {
   ensure(unit >= 0 && unit < std::ssize(units_) && states_[unit] == State::claimed,
          "only a claimed unit can be dropped");
-  --in_flight_;
+  release(unit);
   make_claimable(unit);
 }
 

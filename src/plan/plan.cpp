@@ -41,6 +41,29 @@ int planned_prompts(Plan& plan, int model, const std::string& prompts_id) {
   return static_cast<int>(plan.prompts.size()) - 1;
 }
 
+/// The run of that id among those planned so far, or -1.
+int run_index(const Plan& plan, const std::string& id) {
+  for (size_t i = 0; i < plan.runs.size(); ++i)
+    if (plan.runs[i].id == id) return static_cast<int>(i);
+  return -1;
+}
+
+/// Where the stages are that a run's stages wait for; `own` is the index that the run will have.
+std::vector<std::vector<RunStage>> places_of_needs(const Plan& plan, const PlannedRun& run,
+                                                   int own) {
+  std::vector<std::vector<RunStage>> places;
+  for (size_t stage = 0; stage < run.stages.size(); ++stage) {
+    places.emplace_back();
+    for (const StageNeed& need : run.stages[stage].needs) {
+      const int other = need.run_id.empty() ? own : run_index(plan, need.run_id);
+      ensure(other >= 0 && (other < own || need.stage < static_cast<int>(stage)),
+             "a stage waits for earlier ones only");
+      places.back().push_back({other, need.stage});
+    }
+  }
+  return places;
+}
+
 int model_index(const Plan& plan, const std::string& id) {
   for (size_t i = 0; i < plan.models.size(); ++i)
     if (plan.models[i].entry->id == id) return static_cast<int>(i);
@@ -59,7 +82,13 @@ void plan_run(Plan& plan, const ExperimentEntry& entry, const std::string& model
                                           .model = &plan.models[planned.model].checkpoint.config,
                                           .prompts = &set,
                                           .seed = plan.sweep.seed,
-                                          .config_folder = plan.sweep.folder});
+                                          .config_folder = plan.sweep.folder,
+                                          .earlier_run = [&plan](const std::string& id) {
+                                            const int index = run_index(plan, id);
+                                            if (index < 0) return SourceRun{};
+                                            const PlannedRun& found = plan.runs[index];
+                                            return SourceRun{found.run.get(), found.entry->kind};
+                                          }});
   } catch (const Error& error) {
     throw error.within(
         fmt::format("{}: experiment '{}' on model '{}'", plan.sweep.path, entry.id, model_id));
@@ -67,6 +96,7 @@ void plan_run(Plan& plan, const ExperimentEntry& entry, const std::string& model
   planned.stages = planned.run->stages();
   planned.arrays = planned.run->arrays();
   const int index = static_cast<int>(plan.runs.size());
+  planned.needs = places_of_needs(plan, planned, index);
   for (size_t stage = 0; stage < planned.stages.size(); ++stage) {
     auto units = cut_units(planned.id, index, static_cast<int>(stage), planned.stages[stage],
                            static_cast<int64_t>(set.prompts.size()), *planned.run);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,6 +30,13 @@ struct PlannedPrompts {
   std::string hash;
 };
 
+/// A stage of a run.
+struct RunStage {
+  int run = 0;    ///< index into Plan::runs
+  int stage = 0;  ///< number in the run
+  bool operator==(const RunStage&) const = default;
+};
+
 /// One experiment on one model and one prompt set.
 struct PlannedRun {
   std::string id;  ///< EXPERIMENT/MODEL/PROMPTS
@@ -37,6 +45,7 @@ struct PlannedRun {
   int prompts = 0;  ///< index into Plan::prompts
   std::unique_ptr<Run> run;
   std::vector<StageSpec> stages;
+  std::vector<std::vector<RunStage>> needs;  ///< by stage, those of StageSpec::needs
   std::vector<ArraySpec> arrays;
 };
 
@@ -45,7 +54,7 @@ struct Unit {
   std::string id;  ///< SHA-256 of the canonical JSON of (run, stage, prompt range, first range)
   int run = 0;
   int stage = 0;
-  Range prompts;
+  Range prompts;  ///< empty for the one unit of a stage that decides
   Range first;
   double flops = 0.0;
 };
@@ -86,8 +95,14 @@ inline constexpr int kFewestUnits = 8;
 /// ... unless they became smaller than this: panels of rows would stay half empty.
 inline constexpr double kSmallestUnitFlops = 2e10;
 
-/// Cuts one stage of a run into units, prompts first and then the first axis.
+/// Cuts one stage of a run into units, prompts first and then the first axis; a stage that decides
+/// is one unit.
 std::vector<Unit> cut_units(const std::string& run_id, int run, int stage, const StageSpec& spec,
                             int64_t prompts, const Run& costs);
+
+/// Computes a unit: what its run computes or decides, or that a decision leaves it out. The
+/// executor is asked for only where the unit needs its model. Throws what Run does.
+UnitResult compute_unit(const PlannedRun& run, const Unit& unit, const StoredResults& stored,
+                        const std::function<Executor&()>& executor);
 
 }  // namespace mechsweep

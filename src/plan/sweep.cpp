@@ -124,7 +124,7 @@ class SweepReader {
 
   /// Keys that the user guide speaks of and that would change what is computed.
   void refuse_later_keys(MapReader& entry) {
-    for (const char* later : {"evaluate", "controls"})
+    for (const char* later : {"controls"})
       if (entry.has(later)) problems_.add(*entry.get(later), "is not supported by this version");
   }
 
@@ -169,6 +169,19 @@ class SweepReader {
     execution.threads_per_rank = static_cast<int>(map.integer_or("threads_per_rank", 0, 1, 4096));
     execution.sync_interval_s =
         map.number_or("sync_interval_s", execution.sync_interval_s, 0.1, 86'400.0);
+    execution.store =
+        map.choice_or("store", execution.store, {"auto", "shared", "force_shared", "log"});
+    if (const ConfigNode* watchdog = map.get("watchdog"))
+      read_watchdog(*watchdog, execution.watchdog);
+    map.finish();
+  }
+
+  void read_watchdog(const ConfigNode& node, WatchdogLimits& limits) {
+    MapReader map(node, problems_);
+    constexpr double kLeast_s = 0.5, kMost_s = 1e7;
+    limits.collective_s = map.number_or("collective_s", limits.collective_s, kLeast_s, kMost_s);
+    limits.io_s = map.number_or("io_s", limits.io_s, kLeast_s, kMost_s);
+    limits.loading_s = map.number_or("loading_s", limits.loading_s, kLeast_s, kMost_s);
     map.finish();
   }
 

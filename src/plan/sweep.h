@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "core/watchdog.h"
 #include "experiments/experiment.h"
 #include "experiments/statistics_config.h"
 #include "prompts/prompt_table.h"
@@ -48,6 +49,9 @@ struct ExecutionConfig {
   double memory_gib = 2.0;   ///< for activations, per rank, beside the weights
   int threads_per_rank = 0;  ///< 0: cores of the machine divided by its ranks
   double sync_interval_s = 30.0;
+  WatchdogLimits watchdog;
+  /// How units reach the file: "auto", "shared", "force_shared" or "log" (store/file_system.h).
+  std::string store = "auto";
 };
 
 /// A checked config file.

@@ -24,22 +24,36 @@ int64_t parts_for(int64_t count, double flops, double target) {
   return std::clamp<int64_t>(wanted, 1, count);
 }
 
+/// Into how many even parts prompts and the first axis are cut.
+struct Cut {
+  int64_t prompt_parts = 1;
+  int64_t first_parts = 1;
+};
+
+Cut cut_of(const StageSpec& spec, int64_t prompts, int64_t firsts, double total) {
+  const double target = std::clamp(total / kFewestUnits, kSmallestUnitFlops, kUnitFlops);
+  // What a decision may leave out is a unit of its own, so that nothing else is left out with it.
+  if (spec.may_skip)
+    return {parts_for(prompts, total / static_cast<double>(firsts), target), firsts};
+  // Units hold whole prompts where they can, since edits of one prompt share their base run.
+  const int64_t prompt_parts = parts_for(prompts, total, target);
+  const double per_part = total / static_cast<double>(prompt_parts);
+  return {prompt_parts, spec.first_size > 0 ? parts_for(firsts, per_part, target) : 1};
+}
+
 }  // namespace
 
 std::vector<Unit> cut_units(const std::string& run_id, int run, int stage, const StageSpec& spec,
                             int64_t prompts, const Run& costs) {
   ensure(prompts > 0, "a run has no prompts");
+  if (spec.decides) return {{.id = unit_id(run_id, spec.name, {}, {}), .run = run, .stage = stage}};
   const int64_t firsts = std::max<int64_t>(1, spec.first_size);
   double total = 0.0;
   for (int64_t p = 0; p < prompts; ++p) {
     total += costs.shared_flops(stage, p);
     for (int64_t f = 0; f < firsts; ++f) total += costs.flops(stage, p, f);
   }
-  // Units hold whole prompts where they can, since edits of one prompt share their base run.
-  const double target = std::clamp(total / kFewestUnits, kSmallestUnitFlops, kUnitFlops);
-  const int64_t prompt_parts = parts_for(prompts, total, target);
-  const double per_part = total / static_cast<double>(prompt_parts);
-  const int64_t first_parts = spec.first_size > 0 ? parts_for(firsts, per_part, target) : 1;
+  const auto [prompt_parts, first_parts] = cut_of(spec, prompts, firsts, total);
   std::vector<Unit> units;
   for (int64_t i = 0; i < prompt_parts; ++i)
     for (int64_t j = 0; j < first_parts; ++j) {
@@ -54,6 +68,18 @@ std::vector<Unit> cut_units(const std::string& run_id, int run, int stage, const
       units.push_back(std::move(unit));
     }
   return units;
+}
+
+UnitResult compute_unit(const PlannedRun& run, const Unit& unit, const StoredResults& stored,
+                        const std::function<Executor&()>& executor) {
+  const StageSpec& stage = run.stages[unit.stage];
+  if (stage.decides) return run.run->decide(unit.stage, stored);
+  if (stage.may_skip && run.run->is_left_out(unit.stage, unit.first, stored)) {
+    UnitResult nothing;
+    nothing.skipped = true;
+    return nothing;
+  }
+  return run.run->execute(unit.stage, unit.prompts, unit.first, {executor(), &stored});
 }
 
 }  // namespace mechsweep

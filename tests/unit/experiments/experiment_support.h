@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -63,6 +64,7 @@ struct ParsedExperiment {
   std::unique_ptr<Experiment> experiment;
   uint64_t seed = 7;
   std::string folder;
+  std::function<SourceRun(const std::string&)> earlier_run;
 
   ParsedExperiment(const std::string& kind, const Json& json) : node(node_of(json)) {
     MapReader reader(node, problems);
@@ -76,7 +78,8 @@ struct ParsedExperiment {
                              .model = &model,
                              .prompts = &prompts,
                              .seed = seed,
-                             .config_folder = folder});
+                             .config_folder = folder,
+                             .earlier_run = earlier_run});
   }
 };
 

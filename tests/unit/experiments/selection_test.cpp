@@ -186,7 +186,7 @@ TEST(Heads, BadFormsAreNamedWithTheirPlace) {
   EXPECT_EQ(problem(parse_heads, {{"heads", {{"sets", {{"a", "L0H0"}}}}}}),
             "s.yaml:10:5: heads.sets.a: must be a list of head names such as [L9H5, L10H0]");
   EXPECT_EQ(problem(parse_heads, {{"heads", {{"top", {{"from", "x"}}}}}}),
-            "s.yaml:10:5: heads.top: choosing heads from another run is not supported yet");
+            "s.yaml:10:5: heads.top: goes with `kind: head_ablation` only");
   EXPECT_EQ(problem(parse_heads, {{"heads", {{"sets", {{"a", {"L0H0"}}}}, {"set", 1}}}}),
             "s.yaml:10:1: heads.set: unknown key; did you mean 'sets'? (known: sets)");
 }

@@ -94,7 +94,9 @@ class CostOnly final : public Run {
   [[nodiscard]] double shared_flops(int /*stage*/, int64_t /*prompt*/) const override {
     return shared_;
   }
-  [[nodiscard]] UnitResult execute(int, Range, Range, Executor&) const override { return {}; }
+  [[nodiscard]] UnitResult execute(int, Range, Range, const UnitInputs&) const override {
+    return {};
+  }
 
  private:
   std::vector<double> costs_;

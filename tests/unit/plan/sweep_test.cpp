@@ -101,13 +101,17 @@ TEST(Sweep, UnknownKeysComeWithTheNearestOne) {
                           "path, dtype, tensor_parallel, reference)"));
   EXPECT_THAT(problems("{kernels: onednn}", "{kernel: onednn}"),
               ElementsAre("10:13: execution.kernel: unknown key; did you mean 'kernels'? (known: "
-                          "executor, kernels, memory_gib, threads_per_rank, sync_interval_s)"));
+                          "executor, kernels, memory_gib, threads_per_rank, sync_interval_s, "
+                          "store, watchdog)"));
+  EXPECT_THAT(problems("{kernels: onednn}", "{store: logs}"),
+              ElementsAre("10:20: execution.store: unknown value 'logs'; did you mean 'log'? "
+                          "(known: auto, shared, force_shared, log)"));
   EXPECT_THAT(problems("{file: out.h5}", "{file: out.h5, path: x}"),
               ElementsAre("11:24: output.path: unknown key (known: file)"));
   EXPECT_THAT(problems("scores: [induction]", "scores: [induction], occurence: all"),
               ElementsAre("8:63: experiments[0].occurence: unknown key; did you mean "
                           "'occurrence'? (known: id, kind, scores, occurrence, models, prompts, "
-                          "statistics, evaluate, controls)"));
+                          "statistics, controls)"));
 }
 
 TEST(Sweep, ListsOfEntriesAreChecked) {
@@ -181,11 +185,8 @@ TEST(Sweep, WhatThisVersionLacksIsNamed) {
   EXPECT_THAT(with_heads("operation: replace, positions: all"),
               ElementsAre("9:49: experiments[1].operation: unknown value 'replace' (known: zero, "
                           "value_bias, mean, resample)"));
-  EXPECT_THAT(with_heads("operation: zero, positions: all, heads: {top: {from: x}}"),
-              ElementsAre("9:84: experiments[1].heads.top: choosing heads from another run is not "
-                          "supported yet"));
   EXPECT_THAT(with_heads("operation: zero, positions: all, evaluate: half_b"),
-              ElementsAre("9:81: experiments[1].evaluate: is not supported by this version"));
+              ElementsAre("9:81: experiments[1].evaluate: goes with `heads: {top: ...}` only"));
   EXPECT_THAT(with_heads("operation: zero, positions: all, controls: {random_k: 2}"),
               ElementsAre("9:81: experiments[1].controls: is not supported by this version"));
   EXPECT_THAT(with_heads("operation: zero, positions: all, downstream: frozen"),

@@ -1,0 +1,57 @@
+#include "experiments/prompt_half.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "stats/split.h"
+
+namespace mechsweep {
+
+namespace {
+
+std::string purpose_of(const PromptSet& prompts) {
+  return "halves/" + prompts.id;
+}
+
+}  // namespace
+
+const std::vector<std::string>& prompt_half_names() {
+  static const std::vector<std::string> kNames = {"all", "half_a", "half_b"};
+  return kNames;
+}
+
+std::string_view prompt_half_name(PromptHalf half) {
+  return prompt_half_names()[static_cast<size_t>(half)];
+}
+
+PromptHalf prompt_half_of(const std::string& name) {
+  const auto& names = prompt_half_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  ensure(found != names.end(), "a half that was checked is gone");
+  return static_cast<PromptHalf>(found - names.begin());
+}
+
+std::vector<uint8_t> prompts_of_half(PromptHalf half, const PromptSet& prompts, uint64_t seed) {
+  if (half == PromptHalf::all) return std::vector<uint8_t>(prompts.prompts.size(), 1);
+  std::vector<std::string> templates;
+  for (const Prompt& prompt : prompts.prompts) templates.push_back(prompt.template_label);
+  HalfSplit split;
+  try {
+    split = split_halves(clusters_of(templates), seed, purpose_of(prompts));
+  } catch (const Error& error) {
+    throw error.within(fmt::format("prompts '{}'", prompts.id));
+  }
+  std::vector<uint8_t> in_half(prompts.prompts.size(), 0);
+  for (const int64_t prompt : half == PromptHalf::half_a ? split.half_a : split.half_b)
+    in_half[prompt] = 1;
+  return in_half;
+}
+
+std::string halves_definition(const PromptSet& prompts) {
+  return fmt::format(
+      "templates in the random order of the stream '{}' of the sweep's seed go, one by one, to the "
+      "half that has fewer prompts, half_a where equal; a prompt without a template is its own",
+      purpose_of(prompts));
+}
+
+}  // namespace mechsweep
