@@ -96,15 +96,17 @@ Json certify_together(World& world, const Plan& plan, ModelHost& host,
   std::map<int, Reference> references;
   world.together([&] { references = read_references(plan, mine); });
   Json found = Json::object();
-  world.together([&] {
-    for (const int index : mine) {
-      const auto reference = references.find(index);
-      const Certificate certificate =
-          host.certify(index, reference == references.end() ? nullptr : &reference->second);
-      refuse_mismatch(plan, plan.models[index], certificate);
-      found[plan.models[index].entry->id] = certificate.to_record();
-    }
-  });
+  world.together(
+      [&] {
+        for (const int index : mine) {
+          const auto reference = references.find(index);
+          const Certificate certificate =
+              host.certify(index, reference == references.end() ? nullptr : &reference->second);
+          refuse_mismatch(plan, plan.models[index], certificate);
+          found[plan.models[index].entry->id] = certificate.to_record();
+        }
+      },
+      Waiting::loading);
   return worst_of_ranks(world.gather(found.dump()));
 }
 

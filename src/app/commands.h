@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace mechsweep {
 
@@ -9,7 +10,12 @@ namespace mechsweep {
 
 struct RunOptions {
   std::string config;
-  std::string out;  ///< empty: the config's output.file
+  std::string out;   ///< empty: the config's output.file
+  std::string part;  ///< "I/N": only that part of the units; empty: all
+  double end_by =
+      0.0;  ///< seconds since 1970 at which the job ends; 0: SLURM_JOB_END_TIME, or never
+  bool allow_mixed = false;
+  bool retry_quarantined = false;
 };
 /// Starts MPI when it was launched by mpirun or srun.
 int run_command(const RunOptions& options);
@@ -30,7 +36,8 @@ struct ExportOptions {
 };
 int export_command(const ExportOptions& options);
 int status_command(const std::string& file, bool json);
-int verify_command(const std::string& file);
+/// With `restore` the metadata of the file are mended from STEM.meta first, or the other way round.
+int verify_command(const std::string& file, bool restore);
 int inspect_command(const std::string& path);
 
 struct CertifyCommandOptions {
@@ -46,6 +53,13 @@ struct CertifyCommandOptions {
 int certify_command(const CertifyCommandOptions& options);
 int list_command(const std::string& what);
 
+struct MergeOptions {
+  std::string out;
+  std::vector<std::string> inputs;  ///< empty: only the log of `out` is folded in
+  bool allow_mixed = false;
+};
+int merge_command(const MergeOptions& options);
+
 struct SelftestOptions {
   std::string device = "cpu";
   std::string kernels = "native";
@@ -53,6 +67,8 @@ struct SelftestOptions {
   int threads = 2;
 };
 int selftest_command(const SelftestOptions& options);
+/// `selftest --io DIR`. Starts MPI when it was launched by mpirun or srun.
+int selftest_io_command(const std::string& folder);
 
 /// Prints an error as one sentence to stderr and returns its exit status.
 int report(const std::exception& error);

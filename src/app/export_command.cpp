@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/guarded_reading.h"
 #include "app/stored_summary.h"
 #include "app/tidy_rows.h"
 #include "core/error.h"
@@ -34,7 +35,6 @@ void check_run(const std::vector<std::string>& ids, const ExportOptions& options
 
 void export_results(const ResultsReader& reader, const ExportOptions& options) {
   const auto ids = reader.run_ids();
-  check_run(ids, options);
   const auto wanted = [&](const std::string& id) {
     return options.run.empty() || id == options.run;
   };
@@ -56,16 +56,17 @@ void export_results(const ResultsReader& reader, const ExportOptions& options) {
       for (size_t v = 0; v < metric.values.size(); ++v) {
         const std::string value = number_text(metric.values[v]);
         if (value.empty()) continue;  // does not apply, or not computed
+        const std::string prompt =
+            metric.per_prompt ? std::to_string(static_cast<int64_t>(v) / cells) : "";
         print(fmt::format("{},{},{},{},{}\n", run_cells,
-                          columns.cells(metric.axes, static_cast<int64_t>(v) % cells),
-                          static_cast<int64_t>(v) / cells, csv_field(metric.name), value));
+                          columns.cells(metric.axes, static_cast<int64_t>(v) % cells), prompt,
+                          csv_field(metric.name), value));
       }
     }
   }
 }
 
 void export_summary(const ResultsReader& reader, const ExportOptions& options) {
-  check_run(reader.run_ids(), options);
   const auto summaries = read_summaries(reader);
   AxisColumns columns;
   for (const auto& summary : summaries)
@@ -88,16 +89,30 @@ void export_summary(const ResultsReader& reader, const ExportOptions& options) {
   }
 }
 
-}  // namespace
+/// Damaged numbers are not printed; those of runs that nobody asked for do not matter.
+void require_whole(const ResultsReader& reader, const ExportOptions& options) {
+  const auto ids = reader.run_ids();
+  check_run(ids, options);
+  const auto found = std::find(ids.begin(), ids.end(), options.run);
+  const int run = options.run.empty() ? -1 : static_cast<int>(found - ids.begin());
+  require_whole_units(reader, options.file, run);
+}
 
-int export_command(const ExportOptions& options) {
+int export_all(const ExportOptions& options) {
   const ResultsReader reader(options.file);
+  require_whole(reader, options);
   if (reader.layout().attributes.at("format") == kSummaryFormat) {
     export_summary(reader, options);
   } else {
     export_results(reader, options);
   }
   return std::fflush(stdout) == 0 ? kExitDone : exit_status(ErrorKind::resource);
+}
+
+}  // namespace
+
+int export_command(const ExportOptions& options) {
+  return reading_results(options.file, [&] { return export_all(options); });
 }
 
 }  // namespace mechsweep

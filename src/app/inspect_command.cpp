@@ -5,8 +5,10 @@
 #include <sstream>
 
 #include "app/commands.h"
+#include "app/guarded_reading.h"
 #include "app/inspect_model.h"
 #include "core/text_file.h"
+#include "experiments/top_heads.h"
 #include "prompts/prompt_line.h"
 #include "store/results_file.h"
 
@@ -18,6 +20,25 @@ namespace {
 std::string json_text(const Json& value) {
   return value.is_string() ? value.get<std::string>()
                            : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// The heads that a decision of the run chose, the best first; empty when there is none.
+std::string chosen_text(const ResultsReader& reader, const std::string& group) {
+  const std::string folder = group + "/selection/";
+  const auto& datasets = reader.layout().datasets;
+  if (std::none_of(datasets.begin(), datasets.end(),
+                   [&](const DatasetSpec& spec) { return spec.path.starts_with(folder); }))
+    return "";
+  StoredRun run{.id = group};
+  for (const char* name : {"layer", "head", "score"}) {
+    run.arrays.push_back(reader.read_array(folder + name));
+    run.arrays.back().name = std::string("selection/") + name;
+  }
+  std::string text;
+  for (const ChosenHead& chosen : stored_selection(run))
+    text +=
+        fmt::format("{}{} ({:.6g})", text.empty() ? "" : ", ", chosen.head.text(), chosen.score);
+  return text.empty() ? "nothing yet" : text;
 }
 
 void inspect_results(const std::string& path) {
@@ -33,6 +54,8 @@ void inspect_results(const std::string& path) {
     for (const char* name : {"kind", "estimand", "definition_head", "prefix", "warnings"})
       if (group.attributes.contains(name))
         print_line(std::string("  ") + name, json_text(group.attributes.at(name)));
+    const std::string chosen = chosen_text(reader, group.path);
+    if (!chosen.empty()) print_line("  chosen", chosen);
     for (const DatasetSpec& dataset : layout.datasets) {
       if (!dataset.path.starts_with(group.path + "/") || dataset.scales.empty()) continue;
       std::string shape;
@@ -81,9 +104,13 @@ void inspect_prompt_file(const std::string& path) {
 }  // namespace
 
 int inspect_command(const std::string& path) {
-  if (!std::filesystem::exists(path)) fail(ErrorKind::input, "{}: does not exist", path);
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) fail(ErrorKind::input, "{}: does not exist", path);
   if (path.ends_with(".h5")) {
-    inspect_results(path);
+    return reading_results(path, [&] {
+      inspect_results(path);
+      return kExitDone;
+    });
   } else if (path.ends_with(".jsonl")) {
     inspect_prompt_file(path);
   } else {

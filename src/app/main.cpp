@@ -11,7 +11,9 @@
 #include <spdlog/spdlog.h>
 
 #include "app/commands.h"
+#include "app/guarded_reading.h"
 #include "core/error.h"
+#include "mpi/launch.h"
 #include "store/results_layout.h"
 
 namespace {
@@ -67,6 +69,17 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
       "run", "run a sweep (alone, under mpirun or srun); resumes FILE where it was left");
   run_sub->add_option("CONFIG", run.config, "the sweep's YAML file")->required();
   run_sub->add_option("--out", run.out, "the results file (.h5); wins over output.file");
+  run_sub->add_option("--part", run.part,
+                      "I/N: only the units of part I of N, for job arrays; merge joins the files");
+  run_sub
+      ->add_option("--end-by", run.end_by,
+                   "seconds since 1970 at which the job ends: no unit is started that would not "
+                   "end before (under Slurm by itself)")
+      ->check(CLI::PositiveNumber);
+  run_sub->add_flag("--allow-mixed", run.allow_mixed,
+                    "resume on, or use, machines of several kinds, whose last bits may differ");
+  run_sub->add_flag("--retry-quarantined", run.retry_quarantined,
+                    "try units again that were quarantined after crashing three times");
   run_sub->callback([&action] { action = [] { return run_command(run); }; });
 
   CLI::App* reduce = app.add_subcommand(
@@ -89,7 +102,19 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   CLI::App* verify =
       app.add_subcommand("verify", "check every checksum, name what is damaged, print the digest");
   verify->add_option("FILE", file, "a results or summary file")->required();
-  verify->callback([&action] { action = [] { return verify_command(file); }; });
+  static bool restore = false;
+  verify->add_flag("--restore", restore,
+                   "first write damaged metadata back from STEM.meta, or make STEM.meta anew");
+  verify->callback([&action] { action = [] { return verify_command(file, restore); }; });
+
+  static MergeOptions merged;
+  CLI::App* merge = app.add_subcommand(
+      "merge", "join results of one sweep that ran as several files; alone: put OUT's log into it");
+  merge->add_option("OUT", merged.out, "the results file to make or to add to")->required();
+  merge->add_option("IN", merged.inputs, "results files of the same sweep, which are only read");
+  merge->add_flag("--allow-mixed", merged.allow_mixed,
+                  "join files of machines of several kinds, whose last bits may differ");
+  merge->callback([&action] { action = [] { return merge_command(merged); }; });
 
   CLI::App* inspect = app.add_subcommand(
       "inspect", "describe a model folder, a GGUF file, a prompt file or a results file");
@@ -120,7 +145,14 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   self->add_option("--threads", selftest.threads, "threads to try")
       ->capture_default_str()
       ->check(CLI::Range(1, 1024));
-  self->callback([&action] { action = [] { return selftest_command(selftest); }; });
+  static std::string io_folder;
+  self->add_option("--io", io_folder,
+                   "instead: is this folder fit for results of all ranks? (under mpirun or srun)");
+  self->callback([&action] {
+    action = [] {
+      return io_folder.empty() ? selftest_command(selftest) : selftest_io_command(io_folder);
+    };
+  });
 }
 
 /// A file that is opened next must not become standard error: log lines would land in it.
@@ -166,6 +198,12 @@ int main(int argc, char** argv) {
   }
   set_up_logging(level);
   try {
+    // Of ranks that work together the first one reads before the others do.
+    const bool together =
+        app.got_subcommand("run") || app.got_subcommand("reduce") || app.got_subcommand("selftest");
+    const mechsweep::GuardedReading guarded(
+        !together ||
+        mechsweep::rank_by_environment([](const char* name) { return std::getenv(name); }) == 0);
     return with_output_written(action());
   } catch (const std::exception& error) {
     return mechsweep::report(error);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <spdlog/spdlog.h>
 
+#include "core/watchdog.h"
 #include "engine/model_session.h"
 
 namespace mechsweep {
@@ -35,6 +36,7 @@ ModelSession& ModelHost::session(int model) {
     earlier_flops_ = product_flops();
     loaded_.reset();  // two models at once may not fit
     current_ = -1;
+    const Watchdog::Watch watch(Waiting::loading, "loading a model");
     const auto start = std::chrono::steady_clock::now();
     auto loaded = std::make_unique<Loaded>();
     const ExecutionConfig& execution = plan_.sweep.execution;

@@ -90,6 +90,7 @@ BudgetForecast forecast_budget(const Plan& plan, int threads) {
   const auto budget = static_cast<int64_t>(plan.sweep.execution.memory_gib * kGiB);
   for (const auto& [key, unit] : costliest) {
     const PlannedRun& run = plan.runs[unit->run];
+    if (run.stages[unit->stage].decides) continue;  // runs no model
     const ModelConfig& config = plan.models[run.model].checkpoint.config;
     ForecastExecutor forecast(config, threads, budget);
     (void)run.run->execute(unit->stage, unit->prompts, unit->first, forecast);

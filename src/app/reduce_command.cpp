@@ -10,6 +10,8 @@
 #include "core/hash.h"
 #include "experiments/summary.h"
 #include "store/lock.h"
+#include "store/posix_file.h"
+#include "store/read_guard.h"
 #include "store/results_file.h"
 #include "store/results_layout.h"
 #include "store/summary_layout.h"
@@ -41,9 +43,10 @@ Source read_source(const std::string& path) {
   return source;
 }
 
-/// A summary of an earlier state of the results is worth nothing any more.
+/// A summary of an earlier state of the results, with its tables, is worth nothing any more.
 void remove_stale_summary(const std::string& path, const std::string& key) {
-  if (!std::filesystem::exists(path)) return;
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return;
   std::string old_key;
   {
     const ResultsReader reader(path);
@@ -53,12 +56,19 @@ void remove_stale_summary(const std::string& path, const std::string& key) {
   }
   if (old_key == key) return;
   spdlog::info("{}: replacing the summary of an earlier state", path);
-  std::filesystem::remove(path);
-  std::filesystem::remove(companion_path(path, ".meta"));
+  for (const char* table : {".csv", ".json"}) remove_file(companion_path(path, table));
+  remove_file(path);
+  remove_file(companion_path(path, ".meta"));
 }
 
 int reduce_on(World& world, const std::string& file) {
   std::optional<Source> source;
+  // Every rank reads the file, but only one tries first whether it can be read at all.
+  world.on_root([&] {
+    const ResultsReader reader(file);
+    require_whole_units(reader, file, -1);
+  });
+  if (world.rank() != 0) ReadGuard::trust(file);
   world.together([&] { source.emplace(read_source(file)); });
   SummaryPlan plan;
   world.together([&] {
@@ -70,12 +80,12 @@ int reduce_on(World& world, const std::string& file) {
       [&] { remove_stale_summary(path, plan.layout.attributes.at("key").get<std::string>()); });
   FileSession session{.path = path, .layout = plan.layout, .what = "reduce"};
   session.unit_models.assign(plan.units.size(), 0);
-  session.stage_needs = [](int /*run*/, int /*stage*/) { return std::vector<int>(); };
+  session.stage_needs = [](int /*run*/, int /*stage*/) { return std::vector<RunStage>(); };
   for (const SummaryUnit& unit : plan.units)
     session.unit_names.push_back(source->runs[unit.run].id + " " +
                                  source->runs[unit.run].metrics[unit.metric].name);
   const uint64_t seed = source->layout.attributes.at("seed").get<uint64_t>();
-  session.compute = [&](int index) {
+  session.compute = [&](int index, const UnitSource& /*stored*/) {
     const RunSummary& run = source->runs[plan.units[index].run];
     const SummaryMetric& metric = run.metrics[plan.units[index].metric];
     return summary_blocks(metric, summarise_metric(run, metric, seed));

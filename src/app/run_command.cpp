@@ -1,4 +1,6 @@
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -7,13 +9,18 @@
 #include "app/certificates.h"
 #include "app/commands.h"
 #include "app/file_session.h"
+#include "app/machine_facts.h"
 #include "app/model_host.h"
 #include "app/with_world.h"
+#include "core/watchdog.h"
 #include "engine/selftest.h"
 #include "model/kernel_set.h"
 #include "model/linear.h"
+#include "plan/dispatch_policy.h"
+#include "plan/part.h"
 #include "plan/plan.h"
 #include "store/results_layout.h"
+#include "store/stored_stages.h"
 
 namespace mechsweep {
 
@@ -24,11 +31,13 @@ Plan plan_together(World& world, const std::string& config) {
   std::optional<OpenedSweep> opened;
   world.together([&] { opened.emplace(open_sweep(config)); });
   std::string text;
-  world.on_root([&] {
-    Json all = Json::array();
-    for (const auto& files : hash_models(*opened)) all.push_back(to_json(files));
-    text = all.dump();
-  });
+  world.on_root(
+      [&] {
+        Json all = Json::array();
+        for (const auto& files : hash_models(*opened)) all.push_back(to_json(files));
+        text = all.dump();
+      },
+      Waiting::loading);
   std::vector<std::vector<FileHash>> hashes;
   for (const Json& files : Json::parse(world.broadcast(text, 0)))
     hashes.push_back(file_hashes_from_json(files));
@@ -77,12 +86,26 @@ Json selftest_together(World& world, const Plan& plan, int threads) {
   return summary;
 }
 
+/// Where Slurm tells the ranks when their job ends (since 23.02), nobody else has to.
+std::optional<double> end_of_job(const RunOptions& options) {
+  if (options.end_by > 0.0) return options.end_by;
+  const char* text = std::getenv("SLURM_JOB_END_TIME");
+  const double seconds = text == nullptr ? 0.0 : std::atof(text);
+  return seconds > 0.0 ? std::optional(seconds) : std::nullopt;
+}
+
 int run_on(World& world, const RunOptions& options) {
   const Plan plan = plan_together(world, options.config);
   FileSession session{.path = options.out.empty() ? plan.sweep.output_file : options.out,
                       .layout = results_layout(plan),
                       .what = "sweep",
-                      .sync_interval_s = plan.sweep.execution.sync_interval_s};
+                      .sync_interval_s = plan.sweep.execution.sync_interval_s,
+                      .store = parse_store_choice(plan.sweep.execution.store),
+                      .end_by = end_of_job(options),
+                      .retry_quarantined = options.retry_quarantined,
+                      .machine = machine_facts(plan.sweep.execution.kernels),
+                      .allow_mixed = options.allow_mixed};
+  Watchdog::set_limits(plan.sweep.execution.watchdog);
   world.together([&] {
     if (session.path.empty())
       fail(ErrorKind::usage, "say where the results go: --out FILE, or output.file in {}",
@@ -90,17 +113,26 @@ int run_on(World& world, const RunOptions& options) {
     if (std::filesystem::path(session.path).extension() != ".h5")  // .h5 alone is no ending
       fail(ErrorKind::usage, "{}: the results file's name must end in .h5", session.path);
   });
+  if (!options.part.empty()) {
+    std::vector<double> flops;
+    for (const Unit& unit : plan.units) flops.push_back(unit.flops);
+    session.wanted = units_of_part(flops, parse_part(options.part));
+  }
   for (const Unit& unit : plan.units) {
-    session.unit_models.push_back(plan.runs[unit.run].model);
+    const PlannedRun& run = plan.runs[unit.run];
+    session.unit_models.push_back(run.stages[unit.stage].decides ? kNoModel : run.model);
     session.unit_names.push_back(unit_name(plan.runs[unit.run], unit));
   }
-  session.stage_needs = [&plan](int run, int stage) { return plan.runs[run].stages[stage].needs; };
+  session.stage_needs = [&plan](int run, int stage) { return plan.runs[run].needs[stage]; };
   const int threads = threads_for_rank(plan.sweep.execution, world.local_size());
   ModelHost host(plan, threads);
-  session.compute = [&](int index) {
+  std::optional<StoredStages> stored;  // once the file is open; one unit is computed at a time
+  session.compute = [&](int index, const UnitSource& source) {
     const Unit& unit = plan.units[index];
     const PlannedRun& run = plan.runs[unit.run];
-    return run.run->execute(unit.stage, unit.prompts, unit.first, host.executor(run.model));
+    if (!stored) stored.emplace(plan, session.layout, source, session.unit_names);
+    return compute_unit(run, unit, *stored,
+                        [&]() -> Executor& { return host.executor(run.model); });
   };
   session.certify = [&](const std::vector<int>& models) {
     return certify_together(world, plan, host, models);
@@ -122,6 +154,7 @@ int run_on(World& world, const RunOptions& options) {
 }  // namespace
 
 int run_command(const RunOptions& options) {
+  if (!options.part.empty()) (void)parse_part(options.part);  // before anything starts
   return with_world([&](World& world) { return run_on(world, options); });
 }
 

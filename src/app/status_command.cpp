@@ -6,8 +6,11 @@
 #include "app/bit_exactness.h"
 #include "app/certificates.h"
 #include "app/commands.h"
+#include "app/guarded_reading.h"
 #include "app/progress.h"
 #include "core/error.h"
+#include "store/log_fold.h"
+#include "store/log_segment.h"
 #include "store/results_file.h"
 
 namespace mechsweep {
@@ -26,13 +29,15 @@ struct Counts {
   int64_t first_s = 0, last_s = 0;      ///< of the latest attempt, Unix seconds
   double attempt_flops = 0.0;
   uint32_t attempt = 0;
+  int64_t waiting = 0;  ///< of all these, units that are in the log only
 
   [[nodiscard]] int64_t left() const { return units - done - failed - skipped; }
 };
 
-Counts count(const ResultsReader& reader) {
+Counts count(const ResultsReader& reader, const std::string& file) {
   Counts counts;
-  const auto journal = reader.journal();
+  auto journal = reader.journal();
+  counts.waiting = overlay_log(file, reader.layout(), journal);
   const auto& units = reader.layout().units;
   for (const JournalEntry& entry : journal)
     counts.attempt = std::max(counts.attempt, entry.attempt);
@@ -87,6 +92,7 @@ void print_json(const std::string& file, const Counts& counts,
       {"failed", counts.failed},
       {"skipped", counts.skipped},
       {"left", counts.left()},
+      {"waiting_in_log", counts.waiting},
       {"share_of_work", counts.total_flops > 0 ? counts.done_flops / counts.total_flops : 1.0},
       {"compute_seconds", counts.seconds},
       {"latest_attempt", counts.attempt}};
@@ -117,6 +123,11 @@ void print_text(const std::string& file, const Counts& counts,
               static_cast<long long>(counts.units), static_cast<long long>(counts.done),
               static_cast<long long>(counts.left()), static_cast<long long>(counts.failed),
               static_cast<long long>(counts.skipped));
+  if (counts.waiting > 0)
+    std::printf(
+        "waiting   %lld of these are in %s only; the next run, or mechsweep merge %s, puts "
+        "them into the file\n",
+        static_cast<long long>(counts.waiting), log_folder(file).c_str(), file.c_str());
   const double share =
       counts.total_flops > 0.0 ? 100.0 * counts.done_flops / counts.total_flops : 100.0;
   std::printf("work      %.1f%% in %s of computing\n", share,
@@ -135,11 +146,9 @@ void print_text(const std::string& file, const Counts& counts,
   std::printf("\n");
 }
 
-}  // namespace
-
-int status_command(const std::string& file, bool json) {
+int print_status(const std::string& file, bool json) {
   const ResultsReader reader(file);
-  const Counts counts = count(reader);
+  const Counts counts = count(reader, file);
   const auto attempts = reader.attempts();
   const auto exactness = bit_exactness(attempts);
   const auto certificates = model_certificates(attempts);
@@ -148,8 +157,14 @@ int status_command(const std::string& file, bool json) {
   } else {
     print_text(file, counts, exactness, certificates);
   }
-  if (counts.left() > 0) return exit_status(ErrorKind::interrupted);
+  if (counts.left() > 0 || counts.waiting > 0) return exit_status(ErrorKind::interrupted);
   return counts.failed > 0 ? kExitUnitsFailed : kExitDone;
+}
+
+}  // namespace
+
+int status_command(const std::string& file, bool json) {
+  return reading_results(file, [&] { return print_status(file, json); });
 }
 
 }  // namespace mechsweep

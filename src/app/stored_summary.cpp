@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "store/results_file.h"
 #include "store/results_layout.h"
 
@@ -30,6 +31,9 @@ std::vector<StoredSummary> read_summaries(const ResultsReader& reader) {
       metric = summary.metrics.end() - 1;
     }
     StoredArray array = reader.read_array(path);
+    if (!metric->order.empty() && array.axes != metric->axes)
+      fail(ErrorKind::input, "run '{}': the datasets of '{}' differ in shape: the file is damaged",
+           summary.run_id, metric_name);
     metric->axes = array.axes;
     metric->units = layout.datasets[target.dataset].attributes.value("units", "");
     metric->values[dataset] = std::move(array.values);

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <fstream>
 #include <numeric>
 #include <vector>
 
@@ -11,6 +9,7 @@
 #include "app/tidy_rows.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "store/posix_file.h"
 #include "store/results_file.h"
 #include "store/summary_layout.h"
 
@@ -21,15 +20,7 @@ namespace {
 constexpr size_t kStrongest = 10;
 
 void write_text(const std::string& path, const std::string& text) {
-  const std::string aside = path + ".tmp";
-  std::ofstream file(aside, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file || std::rename(aside.c_str(), path.c_str()) != 0) {
-    std::remove(aside.c_str());
-    fail(ErrorKind::resource, "{}: cannot be written; is the disk full or the folder read-only?",
-         path);
-  }
+  write_whole_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
 /// JSON has no NaN: it becomes null.

@@ -4,13 +4,17 @@
 #include <ctime>
 #include <deque>
 #include <filesystem>
+#include <limits>
+#include <map>
 #include <optional>
 
 #include <spdlog/spdlog.h>
 
+#include "app/crash_marker.h"
 #include "app/progress.h"
 #include "app/stop_signals.h"
 #include "app/unit_worker.h"
+#include "core/watchdog.h"
 
 namespace mechsweep {
 
@@ -24,6 +28,7 @@ enum MessageKind : int {
   kInterrupt,  ///< rank -> 0: a signal or the stop file was seen here
   kStop,       ///< 0 -> rank: no more units; aux: 1 when interrupted, unit: failures so far
   kGoodbye,    ///< rank -> 0: nothing is left to do here
+  kLeave,      ///< 0 -> rank: nobody has anything left to do
 };
 
 /// One unit is computed while the next one waits, so that the way to rank 0 and back costs nothing.
@@ -32,6 +37,10 @@ constexpr double kPollInterval_s = 0.001;
 constexpr double kStopFileInterval_s = 1.0;
 
 using Clock = std::chrono::steady_clock;
+
+double unix_now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -45,10 +54,16 @@ class Dispatcher {
         policy_(*loop.policy),
         progress_(loop.what, static_cast<int64_t>(loop.unit_flops.size()),
                   static_cast<int64_t>(loop.unit_flops.size()) - loop.policy->units_left(),
-                  total_flops, loop.done_flops) {}
+                  total_flops, loop.done_flops),
+        claimed_s_(static_cast<size_t>(loop.world.size()), 0.0),
+        refused_(static_cast<size_t>(loop.world.size()), 0) {}
 
   void handle(int from, const Message& message) {
     const auto unit = static_cast<int>(message.unit);
+    if (message.kind == kDone || message.kind == kDropped) {
+      forget_claim(from, unit);
+      ask_again(from);
+    }
     switch (message.kind) {
       case kRequest:
         requests_.push_back(from);
@@ -65,7 +80,7 @@ class Dispatcher {
         interrupted_ = true;
         break;
       case kGoodbye:
-        ++goodbyes_;
+        if (++goodbyes_ == loop_.world.size()) tell_all({.kind = kLeave});
         break;
       default:
         ensure(false, "rank 0 got a message that is not for it");
@@ -74,32 +89,78 @@ class Dispatcher {
 
   /// Answers what can be answered now.
   void serve() {
-    if (!stopped_ && (interrupted_ || policy_.all_done())) {
-      stopped_ = true;
-      requests_.clear();
-      for (int rank = 0; rank < loop_.world.size(); ++rank)
-        loop_.world.send(rank, {.kind = kStop, .unit = failed_, .aux = interrupted_ ? 1 : 0});
-    }
-    for (size_t waiting = requests_.size(); waiting > 0 && !stopped_; --waiting) {
+    if (interrupted_ || policy_.all_done()) stop();
+    if (!stopped_ && policy_.changes() != seen_changes_)
+      for (int rank = 0; rank < loop_.world.size(); ++rank) ask_again(rank);
+    seen_changes_ = policy_.changes();
+    for (; !requests_.empty(); requests_.pop_front()) {
       const int rank = requests_.front();
-      requests_.pop_front();
-      if (const auto unit = policy_.next(rank)) {
+      if (const auto unit = policy_.next(rank, seconds_left(rank))) {
+        const double predicted_s = policy_.predicted_s(*unit);
+        claims_[*unit] = predicted_s;
+        claimed_s_[static_cast<size_t>(rank)] += predicted_s;
         loop_.world.send(rank, {.kind = kAssign, .unit = *unit});
       } else {
-        requests_.push_back(rank);  // asks again when a stage opens
+        ++refused_[static_cast<size_t>(rank)];
+        ++refused_in_all_;
       }
+    }
+    if (is_out_of_time()) {
+      spdlog::info("no unit that is left is predicted to end before the job does; stopping");
+      interrupted_ = true;
+      stop();
     }
     progress_.show();
   }
 
-  [[nodiscard]] bool finished() const { return goodbyes_ == loop_.world.size(); }
   void end() { progress_.finish(); }
 
  private:
+  void tell_all(const Message& message) {
+    for (int rank = 0; rank < loop_.world.size(); ++rank) loop_.world.send(rank, message);
+  }
+
+  void forget_claim(int rank, int unit) {
+    claimed_s_[static_cast<size_t>(rank)] -= claims_.at(unit);
+    claims_.erase(unit);
+  }
+
+  /// What the policy refused a rank is not asked for at every turn: most ranks have a request open
+  /// most of the time.
+  void ask_again(int rank) {
+    int& refused = refused_[static_cast<size_t>(rank)];
+    refused_in_all_ -= refused;
+    for (; refused > 0; --refused) requests_.push_back(rank);
+  }
+
+  /// Until the job ends, less what the rank has still to do before another unit.
+  [[nodiscard]] double seconds_left(int rank) const {
+    if (!loop_.end_by) return std::numeric_limits<double>::infinity();
+    return std::max(0.0, *loop_.end_by - unix_now() - claimed_s_[static_cast<size_t>(rank)]);
+  }
+
+  /// Whoever asks gets nothing though there is something: it would not end in time.
+  [[nodiscard]] bool is_out_of_time() const {
+    return loop_.end_by && !stopped_ && claims_.empty() && refused_in_all_ > 0 &&
+           !policy_.all_done() && !policy_.waiting();
+  }
+
+  void stop() {
+    requests_.clear();
+    if (stopped_) return;
+    stopped_ = true;
+    tell_all({.kind = kStop, .unit = failed_, .aux = interrupted_ ? 1 : 0});
+  }
+
   const UnitLoop& loop_;
   DispatchPolicy& policy_;
   Progress progress_;
   std::deque<int> requests_;
+  std::map<int, double> claims_;   ///< units in flight and the seconds that they were to take
+  std::vector<double> claimed_s_;  ///< by rank, of its units in flight
+  std::vector<int> refused_;       ///< by rank, requests that got nothing so far
+  int64_t refused_in_all_ = 0;
+  int64_t seen_changes_ = 0;  ///< of the policy, when all ranks last asked again
   int64_t failed_ = 0;
   int goodbyes_ = 0;
   bool interrupted_ = false;
@@ -109,7 +170,11 @@ class Dispatcher {
 /// What every rank does: asks for units, computes, writes, reports.
 class Worker {
  public:
-  explicit Worker(const UnitLoop& loop) : loop_(loop), worker_(loop.compute) {
+  explicit Worker(const UnitLoop& loop)
+      : loop_(loop),
+        worker_(
+            loop.compute, [this](int unit) { arm_crash_marker(unit); },
+            [] { CrashMarker::disarm(); }) {
     for (int i = 0; i < kHeldUnits; ++i) request();
   }
 
@@ -118,6 +183,8 @@ class Worker {
       worker_.add(static_cast<int>(message.unit));
     } else if (message.kind == kAssign) {
       loop_.world.send(0, {.kind = kDropped, .unit = message.unit});
+    } else if (message.kind == kLeave) {
+      left_ = true;
     } else if (message.kind == kStop) {
       stopping_ = true;
       outcome_ = {.failed = message.unit, .interrupted = message.aux == 1};
@@ -131,6 +198,7 @@ class Worker {
     if (auto finished = worker_.take(kPollInterval_s)) record(*finished);
     watch_for_stop();
     if (seconds_since(synced_) >= loop_.sync_interval_s) {
+      const Watchdog::Watch watch(Waiting::io, "syncing the results");
       loop_.writer.sync();
       synced_ = Clock::now();
     }
@@ -140,21 +208,46 @@ class Worker {
     }
   }
 
-  [[nodiscard]] bool finished() const { return said_goodbye_; }
+  [[nodiscard]] bool finished() const { return left_; }
   [[nodiscard]] LoopOutcome outcome() const { return outcome_; }
 
  private:
   void request() { loop_.world.send(0, {.kind = kRequest}); }
 
+  /// On the thread that computes.
+  void arm_crash_marker(int unit) const {
+    spdlog::debug("rank {} begins unit {}", loop_.world.rank(),
+                  loop_.unit_names[static_cast<size_t>(unit)]);
+    const uint32_t crashes = loop_.crashes[static_cast<size_t>(unit)] + 1;
+    const bool last = crashes >= kCrashesToQuarantine;
+    const CrashMark mark =
+        loop_.writer.crash_mark(unit, {.state = last ? UnitState::quarantined : UnitState::crashed,
+                                       .attempt = loop_.attempt,
+                                       .rank = static_cast<uint32_t>(loop_.world.rank()),
+                                       .finished_unix_s = std::time(nullptr),
+                                       .crashes = crashes});
+    CrashMarker::arm(
+        mark, fmt::format("mechsweep: critical: unit {} crashed rank {} (time {} of {}{}): start "
+                          "the same command again to {}",
+                          loop_.unit_names[static_cast<size_t>(unit)], loop_.world.rank(), crashes,
+                          kCrashesToQuarantine, last ? ", so it is quarantined" : "",
+                          last ? "go on without it" : "go on"));
+  }
+
   void record(const FinishedUnit& finished) {
     if (finished.fatal) throw *finished.fatal;
+    const Watchdog::Watch watch(Waiting::io, "writing a unit");
     JournalEntry entry{.attempt = loop_.attempt,
                        .rank = static_cast<uint32_t>(loop_.world.rank()),
                        .seconds = finished.elapsed_s,
-                       .finished_unix_s = std::time(nullptr)};
+                       .finished_unix_s = std::time(nullptr),
+                       .crashes = loop_.crashes[static_cast<size_t>(finished.unit)]};
     if (finished.failure) {
       spdlog::error("unit {} failed: {}", loop_.unit_names[finished.unit], *finished.failure);
       entry.state = UnitState::failed;
+      loop_.writer.write_state(finished.unit, entry);
+    } else if (finished.result.skipped) {
+      entry.state = UnitState::skipped;
       loop_.writer.write_state(finished.unit, entry);
     } else {
       entry.state = UnitState::done;
@@ -169,7 +262,8 @@ class Worker {
     loop_.world.send(0, {.kind = kDone,
                          .unit = finished.unit,
                          .aux = finished.failure ? 0 : 1,
-                         .seconds = finished.elapsed_s});
+                         // What was skipped tells nothing of how long units take.
+                         .seconds = finished.result.skipped ? 0.0 : finished.elapsed_s});
     if (!stopping_) request();
   }
 
@@ -187,6 +281,7 @@ class Worker {
   }
 
   const UnitLoop& loop_;
+  CrashMarker crash_marker_;
   UnitWorker worker_;
   Clock::time_point synced_ = Clock::now();
   Clock::time_point looked_ = Clock::now();
@@ -194,6 +289,7 @@ class Worker {
   bool stopping_ = false;
   bool reported_stop_ = false;
   bool said_goodbye_ = false;
+  bool left_ = false;
 };
 
 }  // namespace
@@ -204,10 +300,10 @@ LoopOutcome run_units(const UnitLoop& loop) {
   std::optional<Dispatcher> dispatcher;
   if (loop.world.rank() == 0) dispatcher.emplace(loop, total_flops);
   Worker worker(loop);
-  while (!worker.finished() || (dispatcher && !dispatcher->finished())) {
+  while (!worker.finished()) {
     while (auto received = loop.world.poll()) {
       const auto& [from, message] = *received;
-      if (message.kind == kAssign || message.kind == kStop) {
+      if (message.kind == kAssign || message.kind == kStop || message.kind == kLeave) {
         worker.handle(message);
       } else {
         dispatcher->handle(from, message);
@@ -216,6 +312,7 @@ LoopOutcome run_units(const UnitLoop& loop) {
     if (dispatcher) dispatcher->serve();
     worker.step();
   }
+  const Watchdog::Watch watch(Waiting::io, "syncing the results");
   loop.writer.sync();
   if (dispatcher) dispatcher->end();
   return worker.outcome();

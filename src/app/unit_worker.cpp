@@ -5,8 +5,12 @@
 
 namespace mechsweep {
 
-UnitWorker::UnitWorker(std::function<UnitResult(int)> compute)
-    : compute_(std::move(compute)), thread_([this] { work(); }) {}
+UnitWorker::UnitWorker(std::function<UnitResult(int)> compute, std::function<void(int)> begin,
+                       std::function<void()> end)
+    : compute_(std::move(compute)),
+      begin_(std::move(begin)),
+      end_(std::move(end)),
+      thread_([this] { work(); }) {}
 
 UnitWorker::~UnitWorker() {
   {
@@ -57,7 +61,9 @@ void UnitWorker::work() {
       waiting_.pop_front();
       computing_ = true;
     }
+    begin_(unit);
     FinishedUnit finished = compute_one(unit);
+    end_();
     {
       const std::lock_guard lock(mutex_);
       finished_.push_back(std::move(finished));

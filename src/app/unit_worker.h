@@ -26,7 +26,9 @@ struct FinishedUnit {
 /// Computes units one after another on a thread of its own.
 class UnitWorker {
  public:
-  explicit UnitWorker(std::function<UnitResult(int)> compute);
+  /// `begin` is called on that thread before each unit, and `end` after it.
+  UnitWorker(std::function<UnitResult(int)> compute, std::function<void(int)> begin,
+             std::function<void()> end);
   ~UnitWorker();
   UnitWorker(const UnitWorker&) = delete;
   UnitWorker& operator=(const UnitWorker&) = delete;
@@ -44,6 +46,8 @@ class UnitWorker {
   FinishedUnit compute_one(int unit) const;
 
   std::function<UnitResult(int)> compute_;
+  std::function<void(int)> begin_;
+  std::function<void()> end_;
   mutable std::mutex mutex_;
   std::condition_variable has_work_;
   std::condition_variable has_finished_;

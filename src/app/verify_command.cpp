@@ -1,13 +1,22 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/guarded_reading.h"
 #include "core/error.h"
+#include "store/restore.h"
 #include "store/results_file.h"
 
 namespace mechsweep {
 
-int verify_command(const std::string& file) {
-  const Verification found = verify_file(file);
+int verify_command(const std::string& file, bool restore) {
+  if (restore)
+    for (const std::string& done : restore_metadata(file))
+      std::printf("restored  %s\n", done.c_str());
+  Verification found;
+  reading_results(file, [&] {
+    found = verify_file(file);
+    return kExitDone;
+  });
   std::printf("units     %lld: %lld done, %lld left, %lld failed, %lld skipped\n",
               static_cast<long long>(found.units), static_cast<long long>(found.done),
               static_cast<long long>(found.left), static_cast<long long>(found.failed),

@@ -1,11 +1,16 @@
 #include "app/with_world.h"
 
+#include <cstdlib>
+
 #include "app/commands.h"
 #include "app/stop_signals.h"
+#include "core/watchdog.h"
+#include "mpi/launch.h"
 
 namespace mechsweep {
 
 int with_world(const std::function<int(World&)>& body) {
+  const Watchdog watchdog(rank_by_environment([](const char* name) { return std::getenv(name); }));
   const auto world = start_world(nullptr, nullptr);
   // From here on, so that a signal while a model loads or a file is laid out stops cleanly, too.
   const StopSignals signals;

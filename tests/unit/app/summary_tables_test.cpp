@@ -184,7 +184,7 @@ TEST_F(SummaryTables, TablesThatCannotBeWrittenAreNamed) {
     FAIL() << "nothing was thrown";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::resource);
-    EXPECT_THAT(error.what(), HasSubstr("none/r.csv: cannot be written"));
+    EXPECT_THAT(error.what(), HasSubstr("none/r.csv cannot be written"));
   }
 }
 
