@@ -12,7 +12,6 @@
 #include <numeric>
 #include <type_traits>
 
-#include "mpi/mpi_file_access.h"
 #include "mpi/mpi_group.h"
 
 namespace mechsweep {
@@ -28,7 +27,6 @@ class MpiSession {
   MpiSession(int* argc, char*** argv) {
     // A launcher may take minutes to start thousands of ranks.
     const Watchdog::Watch watch(Waiting::io, "MPI_Init");
-    prepare_mpi_io();
     int provided = MPI_THREAD_SINGLE;
     MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
     MPI_Comm_dup(MPI_COMM_WORLD, &world_);
@@ -141,10 +139,6 @@ class MpiWorld final : public World {
     return std::make_unique<MpiGroup>(part);
   }
 
-  [[nodiscard]] std::unique_ptr<FileAccess> file_access() const override {
-    return std::make_unique<MpiFileAccess>(comm_);
-  }
-
   void abort(int status) override {
     MPI_Abort(comm_, status);
     std::_Exit(status);
@@ -157,8 +151,7 @@ class MpiWorld final : public World {
     return {{"mpi", library_text({version, static_cast<size_t>(length)})},
             {"threads", "MPI_THREAD_MULTIPLE"},
             {"ranks", size_},
-            {"hosts", hosts_},
-            {"io", mpi_io_component()}};
+            {"hosts", hosts_}};
   }
 
  private:

@@ -51,12 +51,10 @@ void create_results_file(World& world, const std::string& path, const FileLayout
   world.on_root([&] { temporary = create_temporary_file(path, layout); });
   temporary = world.broadcast(temporary, 0);
   try {
-    std::unique_ptr<ResultsWriter> writer;
-    const auto access = world.file_access();
-    world.together([&] { writer = std::make_unique<ResultsWriter>(temporary, layout, *access); });
-    world.together([&] { writer->prefill(world.rank(), world.size()); });
-    // Closing is collective and comes only when no rank failed; the destructor never closes.
-    world.together([&] { writer->close(); });
+    world.together([&] {
+      ResultsWriter writer(temporary, layout);
+      writer.prefill(world.rank(), world.size());
+    });
     world.on_root([&] { publish_file(temporary, path); });
   } catch (const Error&) {
     if (world.rank() == 0) ::unlink(temporary.c_str());
@@ -68,10 +66,9 @@ UnitStore::UnitStore(World& world, const std::string& path, const FileLayout& la
                      StoreMode mode, uint32_t attempt, bool is_read_back)
     : world_(world), path_(path), mode_(mode) {
   if (mode == StoreMode::shared) {
-    const auto access = world.file_access();
-    component_ = access->component();
+    component_ = "pwrite";
     world.together([&] {
-      auto writer = std::make_unique<ResultsWriter>(path, layout, *access);
+      auto writer = std::make_unique<ResultsWriter>(path, layout);
       source_ = writer.get();
       sink_ = std::move(writer);
     });
@@ -82,7 +79,7 @@ UnitStore::UnitStore(World& world, const std::string& path, const FileLayout& la
   world.together([&] {
     std::unique_ptr<ResultsWriter> file;
     if (world.rank() == 0) {
-      file = std::make_unique<ResultsWriter>(path, layout, SoloFileAccess());
+      file = std::make_unique<ResultsWriter>(path, layout);
     }
     auto writer = std::make_unique<LogWriter>(path, layout, attempt, std::move(file), is_read_back);
     source_ = writer.get();

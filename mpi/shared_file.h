@@ -32,7 +32,7 @@ class UnitStore {
             uint32_t attempt, bool is_read_back = false);
   [[nodiscard]] UnitSink& sink() { return *sink_; }
   [[nodiscard]] const UnitSource& source() const { return *source_; }
-  /// "sec2", "romio321", "ompio"; "append" in log mode.
+  /// How units are stored: "pwrite", or "append" in log mode.
   [[nodiscard]] const std::string& component() const { return component_; }
   /// Collective: closes; in log mode rank 0 then folds the segments of all nodes into the file.
   /// Throws Error{resource} on all ranks when that fails, or when records that ranks have written

@@ -61,13 +61,8 @@ class SoloWorld final : public World {
   }
   std::vector<std::string> gather(const std::string& text) override { return {text}; }
   std::unique_ptr<Group> split(int /*colour*/) override { return std::make_unique<SoloGroup>(); }
-  [[nodiscard]] std::unique_ptr<FileAccess> file_access() const override {
-    return std::make_unique<SoloFileAccess>();
-  }
   void abort(int status) override { std::_Exit(status); }
-  [[nodiscard]] Json describe() const override {
-    return {{"mpi", "none"}, {"ranks", 1}, {"io", "sec2"}};
-  }
+  [[nodiscard]] Json describe() const override { return {{"mpi", "none"}, {"ranks", 1}}; }
 
  private:
   std::deque<Message> queue_;

@@ -13,7 +13,6 @@
 #include "core/group.h"
 #include "core/json.h"
 #include "core/watchdog.h"
-#include "store/results_file.h"
 
 namespace mechsweep {
 
@@ -63,11 +62,9 @@ class World {
   /// be gone before the World is.
   virtual std::unique_ptr<Group> split(int colour) = 0;
 
-  /// How this launch opens the results file.
-  [[nodiscard]] virtual std::unique_ptr<FileAccess> file_access() const = 0;
   /// Ends all ranks at once with an exit status (only for what cannot be agreed on).
   [[noreturn]] virtual void abort(int status) = 0;
-  /// Facts for the attempt record: MPI library version, hosts, thread level, io component.
+  /// Facts for the attempt record: MPI library version, hosts, thread level.
   /// A JSON object.
   [[nodiscard]] virtual Json describe() const = 0;
 

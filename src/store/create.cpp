@@ -70,7 +70,7 @@ auto while_creating(const std::string& path, Step step) {
 
 /// Options of an HDF5 file that never changes again.
 Hdf5Handle make_creation_access() {
-  Hdf5Handle access(SoloFileAccess().make_access_list(), H5Pclose);
+  Hdf5Handle access = make_file_access();
   H5Pset_alignment(access.get(), kAlignment, kAlignment);
   H5Pset_meta_block_size(access.get(), kMetadataBlock);
   return access;
@@ -179,7 +179,7 @@ class Creation {
 void seal(const std::string& temporary) {
   const std::string hash = hash_stored_layout(temporary);
   const std::string what = fmt::format("attribute {} cannot be written", kLayoutHash);
-  const Hdf5Handle access(SoloFileAccess().make_access_list(), H5Pclose);
+  const Hdf5Handle access = make_file_access();
   Hdf5Handle file = own(H5Fopen(temporary.c_str(), H5F_ACC_RDWR, access.get()), H5Fclose,
                         ErrorKind::resource, what);
   {
@@ -192,17 +192,6 @@ void seal(const std::string& temporary) {
 }
 
 }  // namespace
-
-int64_t SoloFileAccess::make_access_list() const {
-  start_hdf5();
-  Hdf5Handle access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, ErrorKind::internal, "HDF5");
-  H5Pset_fapl_sec2(access.get());
-  H5Pset_sieve_buf_size(access.get(), 0);
-  H5Pset_file_locking(access.get(), /*use_file_locking=*/false, /*ignore_when_disabled=*/true);
-  // The oldest format: its superblock has no marks that opening or closing would change.
-  H5Pset_libver_bounds(access.get(), H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST);
-  return access.release();
-}
 
 std::string create_temporary_file(const std::string& path, const FileLayout& layout) {
   const std::scoped_lock lock(hdf5_mutex());
@@ -251,7 +240,7 @@ void create_file_alone(const std::string& path, const FileLayout& layout) {
   const std::string temporary = create_temporary_file(path, layout);
   Removal removal(temporary);
   while_creating(path, [&] {
-    ResultsWriter writer(temporary, layout, SoloFileAccess());
+    ResultsWriter writer(temporary, layout);
     writer.prefill(0, 1);
     writer.close();
   });

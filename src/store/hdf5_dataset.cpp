@@ -162,28 +162,4 @@ std::vector<double> Dataset::read_doubles() const {
   return values;
 }
 
-void Dataset::write(int64_t offset, std::span<const uint8_t> bytes) const {
-  const std::scoped_lock lock(hdf5_mutex());
-  const std::string what = fmt::format("dataset {} cannot be written", spec_.path);
-  if (spec_.shape.empty()) {
-    check_hdf5(H5Dwrite(id(), type_.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()),
-               ErrorKind::resource, what);
-    return;
-  }
-  const int64_t count = std::ssize(bytes) / spec_.element_bytes();
-  for (const Box& box : boxes_of(spec_.shape, offset, count)) {
-    const Hdf5Handle memory = select_box(space_, box, what);
-    check_hdf5(H5Dwrite(id(), type_.get(), memory.get(), space_.get(), H5P_DEFAULT, bytes.data()),
-               ErrorKind::resource, what);
-    bytes = bytes.subspan(
-        static_cast<size_t>(H5Sget_simple_extent_npoints(memory.get()) * spec_.element_bytes()));
-  }
-}
-
-void Dataset::abandon() {
-  dataset_.release();
-  type_.release();
-  space_.release();
-}
-
 }  // namespace mechsweep

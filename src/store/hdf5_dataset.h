@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -14,8 +13,7 @@ namespace mechsweep {
 /// The type of a dataset's elements in the file, which is also the one in memory.
 Hdf5Handle make_element_type(const DatasetSpec& spec);
 
-/// An open dataset whose elements are read and written as bytes, in contiguous pieces of its
-/// row-major order.
+/// An open dataset whose elements are read as bytes, in contiguous pieces of its row-major order.
 class Dataset {
  public:
   /// Opens and checks: contiguous layout inside the file (no chunks, no external storage, not
@@ -32,12 +30,6 @@ class Dataset {
   [[nodiscard]] std::vector<uint8_t> read(int64_t offset, int64_t count) const;
   /// All elements as doubles. Throws Error{input}, also for text.
   [[nodiscard]] std::vector<double> read_doubles() const;
-  /// Writes elements from `offset` on, independently of other ranks. The bytes are with the
-  /// operating system when this returns. Throws Error{resource} "dataset PATH cannot be written".
-  void write(int64_t offset, std::span<const uint8_t> bytes) const;
-
-  /// Lets go of every identifier without closing, for files after an I/O error.
-  void abandon();
 
  private:
   void check_storage(hid_t file) const;

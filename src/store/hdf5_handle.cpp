@@ -84,4 +84,15 @@ void check_hdf5(int64_t status, ErrorKind kind, const std::string& what) {
   if (status < 0) fail(kind, "{}: {}", what, hdf5_reason());
 }
 
+Hdf5Handle make_file_access() {
+  start_hdf5();
+  Hdf5Handle access = own(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, ErrorKind::internal, "HDF5");
+  H5Pset_fapl_sec2(access.get());
+  H5Pset_sieve_buf_size(access.get(), 0);
+  H5Pset_file_locking(access.get(), /*use_file_locking=*/false, /*ignore_when_disabled=*/true);
+  // The oldest format: its superblock has no marks that opening or closing would change.
+  H5Pset_libver_bounds(access.get(), H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST);
+  return access;
+}
+
 }  // namespace mechsweep

@@ -66,4 +66,8 @@ Hdf5Handle own(hid_t id, Hdf5Handle::Closer closer, ErrorKind kind, const std::s
 /// Throws Error{kind} "WHAT: reason" when an HDF5 call returned a negative status.
 void check_hdf5(int64_t status, ErrorKind kind, const std::string& what);
 
+/// Options for opening files: the plain driver without a sieve buffer and without locks (STEM.lock
+/// is ours; HDF5's would keep other readers out), and the oldest format.
+Hdf5Handle make_file_access();
+
 }  // namespace mechsweep

@@ -114,7 +114,7 @@ class Fold {
   void write() {
     if (chosen_.empty()) return;
     const SegmentMap map(layout_);
-    ResultsWriter writer(path_, layout_, SoloFileAccess());
+    ResultsWriter writer(path_, layout_);
     for (const auto& [unit, choice] : chosen_) {
       const JournalEntry& entry = choice.record.entry;
       if (entry.state == UnitState::done) {

@@ -126,7 +126,7 @@ class Merge {
       remove_log(out_);
       create_file_alone(out_, *layout_);
     }
-    ResultsWriter writer(out_, *layout_, SoloFileAccess());
+    ResultsWriter writer(out_, *layout_);
     AttemptTable table(out_attempts_, [&](int slot, const AttemptRecord& record) {
       writer.write_attempt(slot, record);
     });

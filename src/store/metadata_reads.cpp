@@ -42,7 +42,7 @@ MetadataReads::MetadataReads()
     : log_(::memfd_create("metadata-reads", MFD_CLOEXEC)),
       log_path_(fmt::format("/proc/self/fd/{}", log_.get())) {
   if (!log_.is_open()) fail(ErrorKind::resource, "no memory file: {}", errno_text(errno));
-  access_ = Hdf5Handle(SoloFileAccess().make_access_list(), H5Pclose);
+  access_ = make_file_access();
   check_hdf5(H5Pset_fapl_log(access_.get(), log_path_.c_str(), H5FD_LOG_LOC_READ, 0),
              ErrorKind::internal, "HDF5 cannot log");
 }

@@ -56,7 +56,7 @@ DatasetSpec OpenResults::load(const std::string& name) const {
 
 void OpenResults::open_file(hid_t access) {
   end_ = check_file_head(path);
-  const Hdf5Handle plain(SoloFileAccess().make_access_list(), H5Pclose);
+  const Hdf5Handle plain = make_file_access();
   file_ = own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access == H5P_DEFAULT ? plain.get() : access),
               H5Fclose, ErrorKind::input, "the file cannot be opened");
   check_format();

@@ -15,30 +15,6 @@
 
 namespace mechsweep {
 
-/// How a process reaches the file: alone (POSIX driver) or with the other ranks (MPI-IO; mpi/).
-class FileAccess {
- public:
-  virtual ~FileAccess() = default;
-  /// Whether opening and closing are collective, so that neither may be done by one rank alone.
-  [[nodiscard]] virtual bool is_collective() const = 0;
-  /// Collective: what the lowest rank says that says anything; "" when none does. Asked before a
-  /// collective open, which would wait for ever for a rank that has already failed.
-  [[nodiscard]] virtual std::string first_failure(const std::string& mine) const = 0;
-  /// A new HDF5 file access property list; the caller closes it. int64_t is HDF5's hid_t.
-  [[nodiscard]] virtual int64_t make_access_list() const = 0;
-  /// "sec2", "romio321", "ompio": stored with the attempt.
-  [[nodiscard]] virtual std::string component() const = 0;
-};
-
-/// Alone: sec2 without a sieve buffer, which would lose rows written just before a SIGKILL.
-class SoloFileAccess final : public FileAccess {
- public:
-  [[nodiscard]] bool is_collective() const override { return false; }
-  [[nodiscard]] std::string first_failure(const std::string& mine) const override { return mine; }
-  [[nodiscard]] int64_t make_access_list() const override;
-  [[nodiscard]] std::string component() const override { return "sec2"; }
-};
-
 /// One launch of the program on the file, as a fixed-size JSON record in /attempts.
 struct AttemptRecord {
   Json facts = Json::object();
@@ -58,16 +34,14 @@ void publish_file(const std::string& temporary, const std::string& path);
 /// All three steps by one process. Throws as they do; leaves nothing but a whole file.
 void create_file_alone(const std::string& path, const FileLayout& layout);
 
-/// An open results file that units are written to. No metadata changes after creation: only raw
-/// independent writes of whole segments. Every rank opens its own (collectively under MPI-IO, with
-/// close() as its counterpart); the other calls are independent and may come from any thread. I/O
-/// failures throw Error{resource} naming file and unit; after one, and when close() was not reached
-/// under MPI-IO, the destructor leaves the HDF5 file open on purpose: closing could hang or write.
-/// One process must not have a ResultsReader of the same file open when it makes a writer.
+/// An open results file that units are written to. No metadata changes after creation: every rank
+/// opens the file for itself and writes whole segments to their places with pwrite, so nothing here
+/// is collective, and calls may come from any thread. I/O failures throw Error{resource} naming
+/// file and unit.
 class ResultsWriter final : public UnitSink, public UnitSource {
  public:
   /// Opens an existing file of exactly this layout. Throws Error{input} when it is not that.
-  ResultsWriter(const std::string& path, const FileLayout& layout, const FileAccess& access);
+  ResultsWriter(const std::string& path, const FileLayout& layout);
   ~ResultsWriter() override;
   ResultsWriter(const ResultsWriter&) = delete;
   ResultsWriter& operator=(const ResultsWriter&) = delete;
@@ -79,14 +53,12 @@ class ResultsWriter final : public UnitSink, public UnitSource {
   void write_unit(int unit, const UnitResult& result, JournalEntry entry) override;
   void write_state(int unit, const JournalEntry& entry) override;
   void write_attempt(int slot, const AttemptRecord& record) override;
-  /// fdatasync of this process's own descriptor of the file.
+  /// fdatasync.
   void sync() override;
   [[nodiscard]] CrashMark crash_mark(int unit, const JournalEntry& entry) const override;
-  /// By this process's own descriptor, so that what other ranks wrote is seen as far as the file
-  /// system shows it.
+  /// What other ranks wrote is seen as far as the file system shows it.
   [[nodiscard]] JournalEntry read_entry(int unit) const override;
   [[nodiscard]] std::vector<uint8_t> read_payload(int unit) const override;
-  /// Collective under MPI-IO.
   void close() override;
 
  private:

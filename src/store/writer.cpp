@@ -2,8 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <exception>
 #include <limits>
 #include <map>
 #include <utility>
@@ -36,64 +34,55 @@ std::vector<uint8_t> fill_bytes(ElementType type, int64_t count) {
   return bytes;
 }
 
+/// A dataset that units fill: what it is, and the byte at which it begins in the file.
+struct StoredDataset {
+  DatasetSpec spec;
+  int64_t begin = 0;
+
+  [[nodiscard]] int64_t byte_of(int64_t element) const {
+    return begin + element * spec.element_bytes();
+  }
+};
+
 }  // namespace
 
 struct ResultsWriter::State {
   std::string path;
   FileLayout layout;
   SegmentMap map;
-  bool is_collective = false;
-  bool failed = false;
-  FileDescriptor own_descriptor;
-  Hdf5Handle file;
-  std::map<int32_t, Dataset> targets;
-  std::unique_ptr<Dataset> journal;
-  std::unique_ptr<Dataset> attempts;
+  FileDescriptor file;
+  std::map<int32_t, StoredDataset> targets;
+  StoredDataset journal;
+  StoredDataset attempts;
 
   State(std::string file_path, const FileLayout& file_layout)
       : path(std::move(file_path)), layout(file_layout), map(layout) {}
 
-  /// Lets go of everything without closing it.
-  void abandon() {
-    for (auto& [index, dataset] : targets) dataset.abandon();
-    if (journal) journal->abandon();
-    if (attempts) attempts->abandon();
-    file.release();
-  }
-
-  /// What can fail on one rank alone, before the ranks open the file together.
-  void prepare(const FileAccess& access) {
-    std::exception_ptr failure;
-    std::string reason;
-    try {
-      check_file_head(path);
-      own_descriptor = open_regular(path, O_RDWR, ErrorKind::resource);
-    } catch (const Error& error) {
-      failure = std::current_exception();
-      reason = error.what();
-    }
-    const std::string first = access.first_failure(reason);
-    if (failure != nullptr) std::rethrow_exception(failure);
-    if (!first.empty()) fail(ErrorKind::resource, "on another rank, {}", first);
-  }
-
-  void open(const FileAccess& access) {
-    is_collective = access.is_collective();
-    const Hdf5Handle list(access.make_access_list(), H5Pclose);
-    const auto open_it = [&] {
-      return own(H5Fopen(path.c_str(), H5F_ACC_RDWR, list.get()), H5Fclose, ErrorKind::input,
-                 "the file cannot be opened for writing");
-    };
-    file = is_collective ? open_it() : again_if_interrupted(open_it);
+  /// HDF5 says where the datasets lie, and is not needed any more from then on: they are contiguous
+  /// and never move (docs/decisions/0012-units-by-pwrite.md).
+  void open() {
+    check_file_head(path);
+    file = open_regular(path, O_RDWR, ErrorKind::resource);
+    const Hdf5Handle list = make_file_access();
+    const Hdf5Handle hdf5 = again_if_interrupted([&] {
+      return own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, list.get()), H5Fclose, ErrorKind::input,
+                 "the file cannot be opened");
+    });
     for (const auto& target : layout.targets) {
       const auto& spec = layout.datasets[static_cast<size_t>(target.dataset)];
-      targets.try_emplace(target.dataset, file.get(), spec.path);
-      expect(targets.at(target.dataset).spec(), spec.type, spec.shape);
+      if (!targets.contains(target.dataset))
+        targets[target.dataset] = find(hdf5.get(), spec.path, spec.type, spec.shape);
     }
-    journal = std::make_unique<Dataset>(file.get(), "/journal");
-    expect(journal->spec(), ElementType::u8, {std::ssize(layout.units), kJournalSlotBytes});
-    attempts = std::make_unique<Dataset>(file.get(), "/attempts");
-    expect(attempts->spec(), ElementType::u8, {kAttemptSlots, kAttemptRecordBytes});
+    journal = find(hdf5.get(), "/journal", ElementType::u8,
+                   {std::ssize(layout.units), kJournalSlotBytes});
+    attempts = find(hdf5.get(), "/attempts", ElementType::u8, {kAttemptSlots, kAttemptRecordBytes});
+  }
+
+  static StoredDataset find(hid_t hdf5, const std::string& name, ElementType type,
+                            const std::vector<int64_t>& shape) {
+    const Dataset dataset(hdf5, name);
+    expect(dataset.spec(), type, shape);
+    return {dataset.spec(), dataset.extent().begin};
   }
 
   static void expect(const DatasetSpec& found, ElementType type,
@@ -108,12 +97,10 @@ struct ResultsWriter::State {
 
   /// Runs a write; an I/O failure gets the file's name, what it was for, and what to do.
   template <typename Write>
-  void guarded(const std::string& purpose, Write write) {
-    const std::scoped_lock lock(hdf5_mutex());
+  void guarded(const std::string& purpose, Write write) const {
     try {
       write();
     } catch (const Error& error) {
-      failed = true;
       throw Error(error.kind(), advised(error).message() + kSafe, {path, purpose});
     }
   }
@@ -131,7 +118,7 @@ struct ResultsWriter::State {
   [[nodiscard]] std::vector<uint8_t> read_back(int unit, int64_t offset, int64_t count) const {
     std::vector<uint8_t> bytes;
     try {
-      bytes = read_at(own_descriptor, offset, count, path);
+      bytes = read_at(file, offset, count, path);
     } catch (const Error& error) {
       throw Error(ErrorKind::resource, error.message(), {path, name_unit(unit)});
     }
@@ -142,24 +129,17 @@ struct ResultsWriter::State {
     return bytes;
   }
 
-  /// Writes whole elements. Where that fails they go straight to their place in the file: MPI-IO
-  /// neither repeats an interrupted write nor says that the disk is full, the system does.
-  void put(const Dataset& dataset, int64_t offset, std::span<const uint8_t> bytes) const {
-    try {
-      dataset.write(offset, bytes);
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::resource) throw;
-      write_at(own_descriptor, dataset.extent().begin + offset * dataset.spec().element_bytes(),
-               bytes, fmt::format("dataset {}", dataset.spec().path));
-    }
+  /// Writes whole elements.
+  void put(const StoredDataset& dataset, int64_t offset, std::span<const uint8_t> bytes) const {
+    write_at(file, dataset.byte_of(offset), bytes, fmt::format("dataset {}", dataset.spec.path));
   }
 
-  void write_slot(int unit, const JournalEntry& entry) {
-    put(*journal, unit * kJournalSlotBytes, encode_slot(entry));
+  void write_slot(int unit, const JournalEntry& entry) const {
+    put(journal, unit * kJournalSlotBytes, encode_slot(entry));
   }
 
-  void prefill_part(const Dataset& dataset, Range part, bool with_zeros) {
-    const auto& spec = dataset.spec();
+  void prefill_part(const StoredDataset& dataset, Range part, bool with_zeros) const {
+    const auto& spec = dataset.spec;
     const int64_t chunk = std::min(part.size(), kPrefillBytes / spec.element_bytes());
     if (chunk <= 0) return;
     auto bytes = fill_bytes(spec.type, chunk);
@@ -171,32 +151,28 @@ struct ResultsWriter::State {
   }
 };
 
-ResultsWriter::ResultsWriter(const std::string& path, const FileLayout& layout,
-                             const FileAccess& access)
+ResultsWriter::ResultsWriter(const std::string& path, const FileLayout& layout)
     : state_(std::make_unique<State>(path, layout)) {
   const std::scoped_lock lock(hdf5_mutex());
   start_hdf5();
-  state_->prepare(access);
   try {
-    state_->open(access);
+    state_->open();
   } catch (const Error& error) {
-    if (state_->is_collective) state_->abandon();
+    // The looks at the file without HDF5 name it by themselves.
+    if (error.message().starts_with(path)) throw;
     throw advised(error).within(path);
   }
 }
 
-ResultsWriter::~ResultsWriter() {
-  const std::scoped_lock lock(hdf5_mutex());
-  if (state_->failed || (state_->is_collective && state_->file.is_open())) state_->abandon();
-}
+ResultsWriter::~ResultsWriter() = default;
 
 void ResultsWriter::prefill(int rank, int ranks) {
   state_->guarded("prefilling", [&] {
     for (const auto& [index, dataset] : state_->targets) {
-      state_->prefill_part(dataset, even_part(dataset.spec().elements(), ranks, rank), false);
+      state_->prefill_part(dataset, even_part(dataset.spec.elements(), ranks, rank), false);
     }
-    for (const Dataset* dataset : {state_->journal.get(), state_->attempts.get()}) {
-      state_->prefill_part(*dataset, even_part(dataset->spec().elements(), ranks, rank), true);
+    for (const StoredDataset* dataset : {&state_->journal, &state_->attempts}) {
+      state_->prefill_part(*dataset, even_part(dataset->spec.elements(), ranks, rank), true);
     }
   });
   sync();
@@ -215,12 +191,12 @@ void ResultsWriter::write_unit(int unit, const UnitResult& result, JournalEntry 
   entry.payload_bytes = 0;
   state_->guarded(state_->name_unit(unit), [&] {
     for (size_t i = 0; i < targets.size(); ++i) {
-      const Dataset& dataset = state_->targets.at(targets[i]->dataset);
+      const StoredDataset& dataset = state_->targets.at(targets[i]->dataset);
       std::span<const uint8_t> bytes = result.blocks[i].bytes;
       entry.payload_crc = crc32c(bytes, entry.payload_crc);
       entry.payload_bytes += bytes.size();
       for (const Segment& segment : state_->map.segments(spec, *targets[i])) {
-        const auto length = static_cast<size_t>(segment.count * dataset.spec().element_bytes());
+        const auto length = static_cast<size_t>(segment.count * dataset.spec.element_bytes());
         if (bytes.size() < length) break;
         state_->put(dataset, segment.offset, bytes.first(length));
         bytes = bytes.subspan(length);
@@ -241,24 +217,23 @@ void ResultsWriter::write_state(int unit, const JournalEntry& entry) {
 
 void ResultsWriter::write_attempt(int slot, const AttemptRecord& record) {
   state_->guarded("/attempts", [&] {
-    state_->put(*state_->attempts, slot % kAttemptSlots * kAttemptRecordBytes,
+    state_->put(state_->attempts, slot % kAttemptSlots * kAttemptRecordBytes,
                 encode_attempt(record.facts));
   });
 }
 
 void ResultsWriter::sync() {
   try {
-    sync_data(state_->own_descriptor, state_->path);
+    sync_data(state_->file, state_->path);
   } catch (const Error& error) {
-    state_->failed = true;
     throw Error(error.kind(), error.message() + kSafe);
   }
 }
 
 CrashMark ResultsWriter::crash_mark(int unit, const JournalEntry& entry) const {
   state_->check_unit(unit);
-  CrashMark mark{.descriptor = state_->own_descriptor.get(),
-                 .offset = state_->journal->extent().begin + unit * kJournalSlotBytes,
+  CrashMark mark{.descriptor = state_->file.get(),
+                 .offset = state_->journal.byte_of(unit * kJournalSlotBytes),
                  .size = kJournalSlotBytes};
   const JournalSlot slot = encode_slot(entry);
   std::copy(slot.begin(), slot.end(), mark.bytes.begin());
@@ -267,8 +242,8 @@ CrashMark ResultsWriter::crash_mark(int unit, const JournalEntry& entry) const {
 
 JournalEntry ResultsWriter::read_entry(int unit) const {
   state_->check_unit(unit);
-  const auto slot = state_->read_back(
-      unit, state_->journal->extent().begin + unit * kJournalSlotBytes, kJournalSlotBytes);
+  const auto slot =
+      state_->read_back(unit, state_->journal.byte_of(unit * kJournalSlotBytes), kJournalSlotBytes);
   return decode_slot(slot);
 }
 
@@ -277,23 +252,16 @@ std::vector<uint8_t> ResultsWriter::read_payload(int unit) const {
   std::vector<uint8_t> payload;
   for (const Segment& segment :
        state_->map.segments(state_->layout.units[static_cast<size_t>(unit)])) {
-    const Dataset& dataset = state_->targets.at(segment.dataset);
-    const int64_t size = dataset.spec().element_bytes();
-    const auto bytes = state_->read_back(unit, dataset.extent().begin + segment.offset * size,
-                                         segment.count * size);
+    const StoredDataset& dataset = state_->targets.at(segment.dataset);
+    const auto bytes = state_->read_back(unit, dataset.byte_of(segment.offset),
+                                         segment.count * dataset.spec.element_bytes());
     payload.insert(payload.end(), bytes.begin(), bytes.end());
   }
   return payload;
 }
 
 void ResultsWriter::close() {
-  const std::scoped_lock lock(hdf5_mutex());
-  state_->targets.clear();
-  state_->journal.reset();
-  state_->attempts.reset();
-  state_->guarded("closing", [&] {
-    if (!state_->file.close()) fail(ErrorKind::resource, "{}", hdf5_reason());
-  });
+  state_->file = {};
 }
 
 }  // namespace mechsweep

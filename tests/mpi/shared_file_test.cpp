@@ -44,8 +44,7 @@ TEST(SharedFile, WrittenByAllRanksIsByteForByteTheOneWrittenAlone) {
   }
   world.barrier();
   {
-    const auto access = world.file_access();
-    ResultsWriter writer(path, layout, *access);
+    ResultsWriter writer(path, layout);
     for (const int unit : sample::all_units(layout)) {
       if (unit % world.size() == world.rank()) {
         writer.write_unit(unit, sample::result(layout, unit), sample::entry());
@@ -83,10 +82,8 @@ TEST(SharedFile, AFolderThatIsMissingIsOneErrorOnAllRanks) {
 
 TEST(SharedFile, AFileThatIsMissingIsAnErrorOnAllRanksAndNoHang) {
   const SharedFolder folder;
-  const auto access = test_world().file_access();
-  EXPECT_THROW(
-      test_world().together([&] { ResultsWriter(folder.file("x.h5"), sample::layout(), *access); }),
-      Error);
+  EXPECT_THROW(test_world().together([&] { ResultsWriter(folder.file("x.h5"), sample::layout()); }),
+               Error);
 }
 
 TEST(SharedFile, ADiskThatIsFullForOneRankEndsCreationForAll) {

@@ -16,8 +16,7 @@ int main(int argc, char** argv) {
   const std::string path = argv[1];
   const FileLayout layout = sample::layout();
   create_results_file(*world, path, layout);
-  const auto access = world->file_access();
-  ResultsWriter writer(path, layout, *access);
+  ResultsWriter writer(path, layout);
   world->barrier();
   const int delay = std::atoi(argv[3]);
   bool must_start_timer = world->rank() == std::atoi(argv[2]);

@@ -111,9 +111,8 @@ def fault_opens(fault: Fault) -> bool:
 
 
 def may_complain(case: Case) -> bool:
-    """Linux has closed the descriptor all the same, and nobody can do more than say so; and ranks
-    that open a file together, by MPI-IO, cannot try again one by one."""
-    return case.fault.kind == "close" or (case.fault.kind == "open" and bool(case.workload.ranks))
+    """Linux has closed the descriptor all the same, and nobody can do more than say so."""
+    return case.fault.kind == "close"
 
 
 def wrong_words(case: Case, folder: Path, outcome: program.Outcome) -> list[str]:

@@ -62,7 +62,6 @@ def test_every_other_write_is_interrupted_or_cut(workloads, folder, action):
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT"])
 def test_a_full_disk_is_called_full(workloads, folder, error):
-    """Also under MPI-IO, which only says that there was an error."""
     words = {"ENOSPC": "No space left on device", "EDQUOT": "Disk quota exceeded"}[error]
     for workload, calls in workloads:
         workload.prepare(folder / "out")

@@ -171,7 +171,8 @@ def scancel(cluster, sweep, expected):
 
 def successor(cluster, sweep, expected):
     """Where requeueing is disabled, another job goes on."""
-    job = cluster.sweep(sweep, ELSEWHERE, "--nodes=2", "--no-requeue", SITE_REQUEUE="no")
+    away = {"SITE_REQUEUE": "no", "SITE_SBATCH_OPTIONS": ELSEWHERE}  # for the successor as well
+    job = cluster.sweep(sweep, ELSEWHERE, "--nodes=2", "--no-requeue", **away)
     sweep.interrupt(job)
     cluster.must("scancel", "--batch", "--signal=USR1", job.number)
     job.thaw()

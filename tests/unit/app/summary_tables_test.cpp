@@ -65,8 +65,7 @@ class SummaryTables : public testing::Test {
     const SummaryPlan plan = plan_summary(source_layout(), "r.h5", runs, "state");
     check_layout(plan.layout);
     create_file_alone(path_, plan.layout);
-    const SoloFileAccess access;
-    ResultsWriter writer(path_, plan.layout, access);
+    ResultsWriter writer(path_, plan.layout);
     for (size_t i = 0; i < plan.units.size(); ++i) {
       const SummaryMetric& metric = runs[plan.units[i].run].metrics[plan.units[i].metric];
       MetricSummary summary;

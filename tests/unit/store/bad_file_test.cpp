@@ -91,7 +91,7 @@ TEST(BadFile, EveryCutIsAnError) {
        {size - 1, size / 2, int64_t{4096}, int64_t{95}, int64_t{8}, int64_t{7}}) {
     std::filesystem::resize_file(path, static_cast<uintmax_t>(cut));
     EXPECT_THAT(error_of([&] { ResultsReader reader(path); }), testing::StartsWith("3 " + path));
-    EXPECT_THAT(error_of([&] { ResultsWriter writer(path, sample::layout(), SoloFileAccess()); }),
+    EXPECT_THAT(error_of([&] { ResultsWriter writer(path, sample::layout()); }),
                 testing::StartsWith("3 " + path));
   }
 }
@@ -111,13 +111,11 @@ TEST(BadFile, AFileOfAnotherLayoutIsNotWrittenTo) {
   create_file_alone(path, sample::layout());
   FileLayout more_units = sample::layout();
   sample::add_unit(more_units, 0, 1, {0, 5}, {0, 0});
-  EXPECT_THAT(error_of([&] { ResultsWriter writer(path, more_units, SoloFileAccess()); }),
-              HasSubstr("/journal"));
+  EXPECT_THAT(error_of([&] { ResultsWriter writer(path, more_units); }), HasSubstr("/journal"));
   FileLayout other_shape = sample::layout();
   auto& spec = other_shape.datasets[static_cast<size_t>(other_shape.targets[0].dataset)];
   spec.shape[0] = 6;
-  EXPECT_THAT(error_of([&] { ResultsWriter writer(path, other_shape, SoloFileAccess()); }),
-              HasSubstr(spec.path));
+  EXPECT_THAT(error_of([&] { ResultsWriter writer(path, other_shape); }), HasSubstr(spec.path));
 }
 
 TEST(BadFile, ExternalAndChunkedDatasetsAndLinksOutAreRefused) {
@@ -274,7 +272,7 @@ TEST(FullDisk, WritingAUnitNamesFileAndUnitAndSaysHowToGoOn) {
   create_file_alone(path, layout);
   const std::string text = in_child([&] {
     std::signal(SIGXFSZ, SIG_IGN);
-    ResultsWriter writer(path, layout, SoloFileAccess());
+    ResultsWriter writer(path, layout);
     writer.write_unit(0, sample::result(layout, 0), sample::entry());
     const rlimit limit{4096, 4096};
     ::setrlimit(RLIMIT_FSIZE, &limit);

@@ -16,7 +16,7 @@ constexpr int kRounds = 20;
 /// A child that writes all units over and over until it is killed; tells when it has written one.
 [[noreturn]] void write_for_ever(const std::string& path, const FileLayout& layout, int tell) {
   std::signal(SIGPIPE, SIG_IGN);  // nobody may be listening any more
-  ResultsWriter writer(path, layout, SoloFileAccess());
+  ResultsWriter writer(path, layout);
   for (;;) {
     for (const int unit : sample::all_units(layout)) {
       writer.write_unit(unit, sample::result(layout, unit), sample::entry());
@@ -74,7 +74,7 @@ TEST(Kill, AResumedFileIsByteForByteThatOfAnUninterruptedRun) {
   create_file_alone(path, layout);
   const pid_t child = ::fork();
   if (child == 0) {
-    ResultsWriter writer(path, layout, SoloFileAccess());
+    ResultsWriter writer(path, layout);
     for (const int unit : {3, 0, 5}) {
       writer.write_unit(unit, sample::result(layout, unit), sample::entry());
     }
@@ -82,7 +82,7 @@ TEST(Kill, AResumedFileIsByteForByteThatOfAnUninterruptedRun) {
   }
   ::waitpid(child, nullptr, 0);
   const auto journal = ResultsReader(path).journal();
-  ResultsWriter writer(path, layout, SoloFileAccess());
+  ResultsWriter writer(path, layout);
   for (const int unit : sample::all_units(layout)) {
     const bool is_done = journal[static_cast<size_t>(unit)].state == UnitState::done;
     EXPECT_EQ(is_done, unit == 0 || unit == 3 || unit == 5);

@@ -129,7 +129,7 @@ TEST(Writer, DoesNotBlockReadersThatLockLikeH5py) {
   const std::string path = folder.file("a.h5");
   create_file_alone(path, layout);
   const auto lock = FileLock::acquire(path);
-  ResultsWriter writer(path, layout, SoloFileAccess());
+  ResultsWriter writer(path, layout);
   writer.write_unit(0, sample::result(layout, 0), sample::entry());
   // HDF5 takes this lock for reading and refuses the file when it does not get it; an exclusive one
   // shows that nobody holds any.

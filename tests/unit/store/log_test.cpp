@@ -198,7 +198,7 @@ TEST_F(Log, DoneUnitsStayAndLaterAttemptsCount) {
 TEST_F(Log, APayloadThatTheFileLostComesBackFromTheLog) {
   append({3}, layout_);
   {
-    ResultsWriter writer(path_, layout_, SoloFileAccess());
+    ResultsWriter writer(path_, layout_);
     writer.write_unit(3, sample::result(layout_, 3), sample::entry());
     writer.close();
   }
@@ -259,7 +259,7 @@ TEST_F(Log, ReadersSeeWhatWaits) {
 
 TEST_F(Log, RanksReadWhatOthersHaveStored) {
   {
-    ResultsWriter writer(path_, layout_, SoloFileAccess());
+    ResultsWriter writer(path_, layout_);
     writer.write_unit(1, sample::result(layout_, 1), sample::entry());
     writer.close();
   }

@@ -25,7 +25,7 @@ class MergeFiles : public ::testing::Test {
                    UnitState state = UnitState::done, uint32_t crashes = 0) {
     const std::string path = folder_.file(name);
     if (!std::filesystem::exists(path)) create_file_alone(path, layout_);
-    ResultsWriter writer(path, layout_, SoloFileAccess());
+    ResultsWriter writer(path, layout_);
     AttemptRecord record;
     record.facts = {{"attempt", 1}, {"started", name}};
     writer.write_attempt(0, record);
@@ -135,7 +135,7 @@ TEST_F(MergeFiles, DifferentNumbersForOneUnitAreRefused) {
   const std::string a = part("a.h5", {0, 3});
   const std::string b = part("b.h5", {1, 3});
   {
-    ResultsWriter writer(b, layout_, SoloFileAccess());
+    ResultsWriter writer(b, layout_);
     UnitResult other = sample::result(layout_, 3);
     other.blocks[0].bytes[0] ^= 1;
     writer.write_unit(3, other, sample::entry());

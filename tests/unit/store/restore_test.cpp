@@ -161,7 +161,7 @@ TEST_F(Restore, PlantedCompanionsAreNeitherFollowedNorWaitedFor) {
   std::filesystem::rename(path_, folder_.file("real.h5"));
   std::filesystem::create_symlink(folder_.file("real.h5"), path_);
   EXPECT_THAT(error_of_restore(), HasSubstr("a.h5 is a symbolic link"));
-  EXPECT_THROW(ResultsWriter(path_, layout_, SoloFileAccess()), Error);
+  EXPECT_THROW(ResultsWriter(path_, layout_), Error);
   EXPECT_THROW(create_file_alone(path_, layout_), Error);
   EXPECT_EQ(sample::read_all(victim), precious);
   EXPECT_EQ(sample::read_all(folder_.file("real.h5")), good_);

@@ -136,7 +136,7 @@ TEST(ResultsFile, ReadRunGivesAxesPromptsAndCompleteness) {
   const TemporaryFolder folder;
   const FileLayout layout = sample::layout();
   sample::write_file(folder.file("a.h5"), layout, {0, 1, 4, 5});
-  ResultsWriter writer(folder.file("a.h5"), layout, SoloFileAccess());
+  ResultsWriter writer(folder.file("a.h5"), layout);
   writer.write_state(6,
                      sample::entry(UnitState::skipped));  // all that prompts 2 to 4 have in run 1
   writer.write_state(3, sample::entry(UnitState::failed));
@@ -166,7 +166,7 @@ TEST(ResultsFile, AttemptsKeepTheirFactsAndDropTheLargestWhenTooLong) {
   const TemporaryFolder folder;
   const FileLayout layout = sample::layout();
   create_file_alone(folder.file("a.h5"), layout);
-  ResultsWriter writer(folder.file("a.h5"), layout, SoloFileAccess());
+  ResultsWriter writer(folder.file("a.h5"), layout);
   writer.write_attempt(0, {{{"host", "n1"}, {"ranks", 2}}});
   writer.write_attempt(1, {{{"host", "n2"}, {"hosts", std::string(5000, 'h')}}});
   writer.close();
@@ -180,7 +180,7 @@ TEST(ResultsFile, ACrashMarkIsWhatASignalHandlerWrites) {
   const TemporaryFolder folder;
   const FileLayout layout = sample::layout();
   create_file_alone(folder.file("a.h5"), layout);
-  ResultsWriter writer(folder.file("a.h5"), layout, SoloFileAccess());
+  ResultsWriter writer(folder.file("a.h5"), layout);
   const CrashMark mark = writer.crash_mark(3, sample::entry(UnitState::crashed));
   ASSERT_EQ(::pwrite(mark.descriptor, mark.bytes.data(), mark.size, mark.offset), 64);
   writer.close();
@@ -193,7 +193,7 @@ TEST(ResultsFile, ReaderSeesUnitsWhileTheWriterHasTheFileOpen) {
   const TemporaryFolder folder;
   const FileLayout layout = sample::layout();
   create_file_alone(folder.file("a.h5"), layout);
-  ResultsWriter writer(folder.file("a.h5"), layout, SoloFileAccess());
+  ResultsWriter writer(folder.file("a.h5"), layout);
   const ResultsReader reader(folder.file("a.h5"));
   for (int unit = 0; unit < 7; ++unit) {
     EXPECT_EQ(reader.journal()[static_cast<size_t>(unit)].state, UnitState::empty);
@@ -208,7 +208,7 @@ TEST(ResultsFile, AResultOfTheWrongSizeIsRefusedAndNotJournalled) {
   const FileLayout layout = sample::layout();
   create_file_alone(folder.file("a.h5"), layout);
   {
-    ResultsWriter writer(folder.file("a.h5"), layout, SoloFileAccess());
+    ResultsWriter writer(folder.file("a.h5"), layout);
     UnitResult result = sample::result(layout, 0);
     result.blocks[1].bytes.pop_back();
     EXPECT_THROW(writer.write_unit(0, result, sample::entry()), Error);

@@ -230,7 +230,7 @@ inline JournalEntry entry(UnitState state = UnitState::done) {
 inline void write_file(const std::string& path, const FileLayout& layout,
                        const std::vector<int>& order) {
   create_file_alone(path, layout);
-  ResultsWriter writer(path, layout, SoloFileAccess());
+  ResultsWriter writer(path, layout);
   for (const int unit : order) writer.write_unit(unit, result(layout, unit), entry());
   writer.close();
 }

@@ -59,7 +59,7 @@ class StoredStagesTest : public testing::Test {
   }
 
   void open() {
-    writer_.emplace(path_, layout_, SoloFileAccess());
+    writer_.emplace(path_, layout_);
     stages_.emplace(plan_, layout_, *writer_, names_);
   }
 
@@ -154,7 +154,7 @@ TEST_F(StoredStagesTest, WhatIsNotWhatWasWrittenIsNeverUsed) {
   // Another process writes other numbers over it.
   UnitResult other;
   {
-    ResultsWriter second(path_, layout_, SoloFileAccess());
+    ResultsWriter second(path_, layout_);
     const JournalEntry entry = second.read_entry(2);
     auto payload = second.read_payload(2);
     payload.back() ^= 1;

@@ -43,7 +43,7 @@ TEST(Verify, CountsEveryState) {
   const FileLayout layout = sample::layout();
   const std::string path = folder.file("a.h5");
   sample::write_file(path, layout, {5, 1});
-  ResultsWriter writer(path, layout, SoloFileAccess());
+  ResultsWriter writer(path, layout);
   writer.write_state(0, sample::entry(UnitState::failed));
   writer.write_state(2, sample::entry(UnitState::skipped));
   writer.write_state(3, sample::entry(UnitState::crashed));
@@ -166,7 +166,7 @@ TEST_F(DamagedFile, NoByteOutsideRawDataEverChangesAfterCreation) {
   const auto raw = ResultsReader(path).raw_extents();
   const auto before = only_metadata(raw);
   for (int round = 0; round < 2; ++round) {
-    ResultsWriter writer(path, layout_, SoloFileAccess());
+    ResultsWriter writer(path, layout_);
     EXPECT_EQ(only_metadata(raw), before) << "after opening for writing";
     writer.write_attempt(round, {{{"round", round}}});
     for (const int unit : sample::all_units(layout_)) {
