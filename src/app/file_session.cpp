@@ -16,6 +16,7 @@
 #include "plan/dispatch_policy.h"
 #include "store/lock.h"
 #include "store/log_fold.h"
+#include "store/posix_file.h"
 #include "store/results_file.h"
 #include "store/results_layout.h"
 
@@ -245,10 +246,7 @@ int run_session(World& world, const FileSession& session) {
   try {
     world.on_root([&] {
       // A stop file of an earlier launch has done its work.
-      std::error_code error;
-      const std::string stop = companion_path(session.path, ".stop");
-      std::filesystem::remove(stop, error);
-      if (error) fail(ErrorKind::resource, "{} cannot be removed: {}", stop, error.message());
+      remove_file(companion_path(session.path, ".stop"));
     });
     status = work_on_file(world, session);
   } catch (const Error&) {
