@@ -13,25 +13,16 @@ namespace mechsweep {
 
 namespace {
 
-std::string joined(const std::vector<std::string>& lines) {
-  std::string text;
-  for (const std::string& line : lines) text += (text.empty() ? "" : "; ") + line;
-  return text;
-}
-
 void check_key(const FileLayout& in_file, const FileSession& session) {
   const Json& now = session.layout.attributes;
   if (in_file.attributes.value("format", "") != now.at("format").get<std::string>())
     fail(ErrorKind::input, "{}: is a {} file, not a {} file; choose another --out", session.path,
          in_file.attributes.value("format", "foreign"), now.at("format").get<std::string>());
   if (in_file.attributes.value("key", "") == now.at("key").get<std::string>()) return;
-  const Json before = Json::parse(in_file.attributes.value("identity", "{}"), nullptr, false);
-  const Json after = Json::parse(now.value("identity", "{}"));
-  const std::string differences = joined(describe_differences(before, after));
   fail(ErrorKind::usage,
        "{}: was made by another sweep and cannot be resumed by this one; use another --out, or "
        "remove the file. Differences: {}",
-       session.path, differences.empty() ? "none that the file tells" : differences);
+       session.path, identity_differences(in_file.attributes, now));
 }
 
 /// Numbers of one file are to be those of one kind of machine, unless somebody wants otherwise.

@@ -14,6 +14,7 @@
 #include "app/unit_loop.h"
 #include "mpi/shared_file.h"
 #include "plan/dispatch_policy.h"
+#include "store/file_system.h"
 #include "store/lock.h"
 #include "store/log_fold.h"
 #include "store/posix_file.h"
@@ -71,9 +72,7 @@ std::unique_ptr<DispatchPolicy> make_policy(const FileSession& session, int rank
 
 /// Collective: the host of every rank, on rank 0.
 Json hosts_of(World& world) {
-  char name[256] = {};
-  if (::gethostname(name, sizeof name - 1) != 0) name[0] = '?';
-  return world.gather(name);
+  return world.gather(this_node().host);
 }
 
 /// The lock on every rank: rank 0 takes it first.
@@ -87,15 +86,12 @@ std::unique_ptr<FileLock> lock_together(World& world, const std::string& path) {
 }
 
 /// Collective: certifies the models of units that are left, which rank 0 knows.
-Json certify_models(World& world, const FileSession& session,
-                    const std::optional<EarlierLaunches>& earlier) {
+Json certify_models(World& world, const FileSession& session, const EarlierLaunches& earlier) {
   if (!session.certify) return Json::object();
   std::set<int> models;
   std::vector<bool> left(session.unit_models.size(), true);
-  if (earlier) {
-    for (const JournalledUnit& unit : earlier->finished) left[unit.unit] = false;
-    for (const int unit : unwanted_units(session, *earlier)) left[unit] = false;
-  }
+  for (const JournalledUnit& unit : earlier.finished) left[unit.unit] = false;
+  for (const int unit : unwanted_units(session, earlier)) left[unit] = false;
   for (size_t unit = 0; unit < left.size(); ++unit)
     if (left[unit]) models.insert(session.unit_models[unit]);
   models.erase(-1);  // units that run no model
@@ -212,11 +208,11 @@ int work_on_file(World& world, const FileSession& session) {
   const bool exists = world.broadcast(found ? "1" : "0", 0) == "1";
   check_machines_of_ranks(world, session);
   AttemptRecord record{session.facts};
-  const Json certificates = certify_models(world, session, found);
+  const EarlierLaunches earlier = found ? *found : EarlierLaunches(session.layout.units.size());
+  const Json certificates = certify_models(world, session, earlier);
   if (!certificates.empty()) record.facts["certificates"] = certificates;
   if (!session.machine.empty()) record.facts["machine"] = session.machine;
   if (!exists) create_results_file(world, session.path, session.layout, store.mode);
-  const EarlierLaunches earlier = found ? *found : EarlierLaunches(session.layout.units.size());
   if (exists && world.rank() == 0)
     spdlog::info("resuming {}: {} of {} units are done", session.path,
                  std::ssize(earlier.finished) - earlier.quarantined, session.layout.units.size());

@@ -22,9 +22,7 @@ class MachineCheck {
                   const std::set<int64_t>& counted) {
     if (first_.empty()) take_first(file, attempts, counted);
     if (first_.empty()) return;
-    std::string differences;
-    for (const std::string& line : machine_differences(attempts, counted, first_))
-      differences += (differences.empty() ? "" : "; ") + line;
+    const std::string differences = joined(machine_differences(attempts, counted, first_));
     if (differences.empty()) return;
     if (!allow_mixed_)
       fail(ErrorKind::usage,

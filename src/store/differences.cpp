@@ -91,4 +91,17 @@ std::vector<std::string> describe_differences(const Json& in_file, const Json& n
   return comparison.take();
 }
 
+std::string identity_differences(const Json& in_file_attributes, const Json& now_attributes) {
+  const auto identity = [](const Json& attributes) {
+    return Json::parse(attributes.value("identity", "{}"), nullptr, /*allow_exceptions=*/false);
+  };
+  const std::string text =
+      joined(describe_differences(identity(in_file_attributes), identity(now_attributes)));
+  return text.empty() ? "none that the files tell" : text;
+}
+
+std::string joined(const std::vector<std::string>& sentences) {
+  return fmt::format("{}", fmt::join(sentences, "; "));
+}
+
 }  // namespace mechsweep

@@ -7,13 +7,14 @@
 
 #include <cerrno>
 #include <chrono>
-#include <ctime>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
 #include "core/json.h"
+#include "store/file_system.h"
 #include "store/posix_file.h"
+#include "store/results_layout.h"
 
 namespace mechsweep {
 namespace {
@@ -27,12 +28,6 @@ std::string first_line(const std::string& path) {
   std::string line;
   std::getline(file, line);
   return line;
-}
-
-std::string host_name() {
-  char name[256] = {};
-  ::gethostname(name, sizeof(name) - 1);
-  return name;
 }
 
 /// Start time of a process in clock ticks since boot, or "" when there is none. With the boot id it
@@ -50,17 +45,13 @@ std::string process_start(int64_t pid) {
 Json describe_this_process() {
   const char* job = std::getenv("SLURM_JOB_ID");
   const int64_t pid = ::getpid();
-  char now[32] = {};
-  const std::time_t seconds = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&seconds, &utc);
-  std::strftime(now, sizeof(now), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  const NodeIdentity node = this_node();
   return {{"job", job == nullptr ? "" : job},
-          {"host", host_name()},
+          {"host", node.host},
           {"pid", pid},
-          {"boot_id", first_line("/proc/sys/kernel/random/boot_id")},
+          {"boot_id", node.kernel},
           {"process_start", process_start(pid)},
-          {"started", now}};
+          {"started", now_text()}};
 }
 
 Json read_owner(const FileDescriptor& file, const std::string& path) {
@@ -80,10 +71,9 @@ T field(const Json& owner, const char* name, T fallback) {
 
 /// Whether the owner is a process of this host that still runs and is not this one.
 bool is_alive_here(const Json& owner) {
-  if (field<std::string>(owner, "host", "") != host_name() ||
-      field<std::string>(owner, "boot_id", "") != first_line("/proc/sys/kernel/random/boot_id")) {
-    return false;
-  }
+  const NodeIdentity owners{field<std::string>(owner, "host", ""),
+                            field<std::string>(owner, "boot_id", "")};
+  if (owners != this_node()) return false;
   const auto pid = field<int64_t>(owner, "pid", 0);
   const std::string start = process_start(pid);
   return pid != ::getpid() && !start.empty() &&

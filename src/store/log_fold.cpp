@@ -31,13 +31,6 @@ struct Choice {
   StoredRecord record;
 };
 
-void unlink_file(const std::string& path) {
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    fail(ErrorKind::resource, "{} cannot be removed: {}; remove it by hand", path,
-         errno_text(errno));
-  }
-}
-
 /// The folder, unless something is still in it.
 void remove_folder(const std::string& results_path) {
   const std::string folder = log_folder(results_path);
@@ -75,7 +68,7 @@ class Fold {
            "same command again, which puts them into the file or computes them anew",
            path_, report_.records, records, log_folder(path_));
     }
-    for (const std::string& segment : finished_) unlink_file(segment);
+    for (const std::string& segment : finished_) remove_file(segment);
     remove_folder(path_);
     return report_;
   }
@@ -152,7 +145,7 @@ FoldReport fold_log(const std::string& results_path, const std::vector<std::stri
 }
 
 void remove_log(const std::string& results_path) {
-  for (const std::string& segment : log_segments(results_path)) unlink_file(segment);
+  for (const std::string& segment : log_segments(results_path)) remove_file(segment);
   remove_folder(results_path);
 }
 

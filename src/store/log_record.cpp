@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/hash.h"
+#include "store/little_endian.h"
 
 namespace mechsweep {
 namespace {
@@ -18,16 +19,6 @@ void put_bytes(std::span<uint8_t> out, size_t at, std::span<const uint8_t> bytes
   std::copy(bytes.begin(), bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(at));
 }
 
-void put_number(std::span<uint8_t> out, size_t at, uint64_t value, size_t bytes) {
-  for (size_t i = 0; i < bytes; ++i) out[at + i] = static_cast<uint8_t>(value >> (8 * i));
-}
-
-uint64_t take_number(std::span<const uint8_t> in, size_t at, size_t bytes) {
-  uint64_t value = 0;
-  for (size_t i = 0; i < bytes; ++i) value |= static_cast<uint64_t>(in[at + i]) << (8 * i);
-  return value;
-}
-
 std::span<const uint8_t> magic_bytes() {
   return {reinterpret_cast<const uint8_t*>(kLogMagic.data()), kLogMagic.size()};
 }
@@ -40,8 +31,8 @@ std::array<uint8_t, kLogHeaderBytes> encode_log_header(const LogHeader& header) 
   put_bytes(bytes, kKeyAt, header.key);
   put_bytes(bytes, kUnitAt, header.unit);
   put_bytes(bytes, kSlotAt, encode_slot(header.entry));
-  put_number(bytes, kPayloadBytesAt, header.payload_bytes, 8);
-  put_number(bytes, kHeaderCrcAt, crc32c(std::span(bytes).first(kHeaderCrcAt)), 4);
+  put_number(bytes, kPayloadBytesAt, header.payload_bytes);
+  put_number(bytes, kHeaderCrcAt, crc32c(std::span(bytes).first(kHeaderCrcAt)));
   return bytes;
 }
 
@@ -49,12 +40,13 @@ std::optional<LogHeader> decode_log_header(std::span<const uint8_t> bytes) {
   if (std::ssize(bytes) < kLogHeaderBytes) return std::nullopt;
   const auto magic = magic_bytes();
   if (!std::equal(magic.begin(), magic.end(), bytes.begin())) return std::nullopt;
-  if (crc32c(bytes.first(kHeaderCrcAt)) != take_number(bytes, kHeaderCrcAt, 4)) return std::nullopt;
+  if (crc32c(bytes.first(kHeaderCrcAt)) != take_number<uint32_t>(bytes, kHeaderCrcAt))
+    return std::nullopt;
   LogHeader header;
   std::copy_n(bytes.begin() + kKeyAt, header.key.size(), header.key.begin());
   std::copy_n(bytes.begin() + kUnitAt, header.unit.size(), header.unit.begin());
   header.entry = decode_slot(bytes.subspan(kSlotAt, kJournalSlotBytes));
-  header.payload_bytes = take_number(bytes, kPayloadBytesAt, 8);
+  header.payload_bytes = take_number<uint64_t>(bytes, kPayloadBytesAt);
   const bool is_done = header.entry.state == UnitState::done;
   if (header.entry.state == UnitState::empty) return std::nullopt;
   if (header.payload_bytes != (is_done ? header.entry.payload_bytes : 0)) return std::nullopt;

@@ -43,16 +43,10 @@ void check_same_sweep(const std::string& first, const FileLayout& first_layout,
       std::ranges::equal(first_layout.units, second_layout.units, {}, id_of, id_of)) {
     return;
   }
-  std::string differences;
-  for (const std::string& line :
-       describe_differences(Json::parse(a.value("identity", "{}"), nullptr, false),
-                            Json::parse(b.value("identity", "{}"), nullptr, false))) {
-    differences += (differences.empty() ? "" : "; ") + line;
-  }
   fail(ErrorKind::usage,
        "{} and {} are not of the same sweep and cannot be merged; differences (\"in the file\" is "
        "the first, \"now\" the second): {}",
-       first, second, differences.empty() ? "none that the files tell" : differences);
+       first, second, identity_differences(a, b));
 }
 
 MergeLocks::MergeLocks(const std::string& out, const std::vector<std::string>& inputs) {

@@ -132,5 +132,10 @@ void require_whole_units(const ResultsReader& reader, const std::string& path, i
 /// Differences between the config of a file and of a new run, one sentence each ("seed: 42 in the
 /// file, 43 now"), from their canonical JSON.
 std::vector<std::string> describe_differences(const Json& in_file, const Json& now);
+/// The same of the root attribute `identity` of two files, as one text; "none that the files tell"
+/// where that attribute is the same or cannot be read.
+std::string identity_differences(const Json& in_file_attributes, const Json& now_attributes);
+/// Sentences in one line, with semicolons between them.
+std::string joined(const std::vector<std::string>& sentences);
 
 }  // namespace mechsweep
