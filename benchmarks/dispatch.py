@@ -34,7 +34,7 @@ from common import (
 STRATEGIES = ("mechsweep", "queue", "largest", "blocks")
 TARGETS = ("dispatch_simulator", "dispatch_claims", "dispatch_messages", "mpi_synthetic_sweep")
 SEEDS = (1, 2, 3)
-LONG_UNIT_S = 1.05  # longer than DispatchPolicy::kAhead_s
+LONG_UNIT_S = 1.05  # longer than DispatchPolicy::kAheadSeconds
 # Rank 0's time for a claim and a message's way are taken larger than what is measured below.
 BASE = {
     "groups": 1000,

@@ -65,6 +65,9 @@ class MpiWorld final : public World {
     find_hosts();
   }
 
+  MpiWorld(const MpiWorld&) = delete;
+  MpiWorld& operator=(const MpiWorld&) = delete;
+
   ~MpiWorld() override {
     // Unwinding from something that only this rank knows of: the others would wait for it in their
     // next collective call, and this rank for them in MPI_Finalize.

@@ -132,7 +132,7 @@ run_system() {
 run_pytest() {
   # The analysis package is used from the checkout; caches would litter it.
   PYTHONPATH=$ROOT/analysis PYTHONDONTWRITEBYTECODE=1 \
-    python_of analysis -m pytest -q -p no:cacheprovider "$@"
+    python_of analysis -m pytest -q -rs -p no:cacheprovider "$@"
 }
 
 report() {

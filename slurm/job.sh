@@ -62,6 +62,8 @@ note_options() {
   add_options MECHSWEEP_JOB_OPTIONS account:JOB_ACCOUNT partition:JOB_PARTITION qos:JOB_QOS \
     reservation:JOB_RESERVATION cpus-per-task:CPUS_PER_TASK mem:MEM_PER_NODE \
     mem-per-cpu:MEM_PER_CPU
+  add_fields MECHSWEEP_JOB_OPTIONS exclude:ExcNodeList constraint:Features
+  add_fields MECHSWEEP_JOB_SIZES nodelist:ReqNodeList
   add_options MECHSWEEP_JOB_SIZES nodes:JOB_NUM_NODES ntasks:NTASKS \
     ntasks-per-node:NTASKS_PER_NODE gpus-per-node:GPUS_PER_NODE array:ARRAY_TASK_ID
 }
@@ -74,6 +76,17 @@ add_options() {
   for pair in "$@"; do
     name=SLURM_${pair#*:}
     [[ -z ${!name:-} ]] || all+=" --${pair%%:*}=${!name}"
+  done
+}
+
+# add_fields VARIABLE OPTION:FIELD... does it for what only `scontrol show job` knows.
+add_fields() {
+  local -n fields=$1
+  local pair value
+  shift
+  for pair in "$@"; do
+    value=$(job_field "${pair#*:}")
+    [[ -z $value || $value == "(null)" ]] || fields+=" --${pair%%:*}=$value"
   done
 }
 

@@ -195,7 +195,7 @@ class Worker {
 
   /// Writes what has been computed; waits a moment for it.
   void step() {
-    if (auto finished = worker_.take(kPollInterval_s)) record(*finished);
+    worker_.hand_over(kPollInterval_s, [this](const FinishedUnit& unit) { record(unit); });
     watch_for_stop();
     if (seconds_since(synced_) >= loop_.sync_interval_s) {
       const Watchdog::Watch watch(Waiting::io, "syncing the results");

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <new>
+#include <utility>
 
 namespace mechsweep {
 
@@ -35,19 +36,26 @@ std::deque<int> UnitWorker::drop_waiting() {
   return std::exchange(waiting_, {});
 }
 
-std::optional<FinishedUnit> UnitWorker::take(double seconds) {
-  std::unique_lock lock(mutex_);
-  has_finished_.wait_for(lock, std::chrono::duration<double>(seconds),
-                         [this] { return !finished_.empty(); });
-  if (finished_.empty()) return std::nullopt;
-  FinishedUnit unit = std::move(finished_.front());
-  finished_.pop_front();
-  return unit;
+void UnitWorker::hand_over(double seconds, const std::function<void(const FinishedUnit&)>& record) {
+  std::optional<FinishedUnit> unit;
+  {
+    std::unique_lock lock(mutex_);
+    has_finished_.wait_for(lock, std::chrono::duration<double>(seconds),
+                           [this] { return finished_.has_value(); });
+    unit = std::exchange(finished_, std::nullopt);
+  }
+  if (!unit) return;
+  record(*unit);
+  {
+    const std::lock_guard lock(mutex_);
+    busy_ = false;
+  }
+  has_work_.notify_one();
 }
 
 int UnitWorker::held() const {
   const std::lock_guard lock(mutex_);
-  return static_cast<int>(waiting_.size() + finished_.size()) + (computing_ ? 1 : 0);
+  return static_cast<int>(waiting_.size()) + (busy_ ? 1 : 0);
 }
 
 void UnitWorker::work() {
@@ -55,19 +63,18 @@ void UnitWorker::work() {
     int unit = -1;
     {
       std::unique_lock lock(mutex_);
-      has_work_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+      has_work_.wait(lock, [this] { return stopping_ || (!waiting_.empty() && !busy_); });
       if (stopping_) return;
       unit = waiting_.front();
       waiting_.pop_front();
-      computing_ = true;
+      busy_ = true;
     }
     begin_(unit);
     FinishedUnit finished = compute_one(unit);
     end_();
     {
       const std::lock_guard lock(mutex_);
-      finished_.push_back(std::move(finished));
-      computing_ = false;
+      finished_ = std::move(finished);
     }
     has_finished_.notify_one();
   }

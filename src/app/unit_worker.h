@@ -36,9 +36,11 @@ class UnitWorker {
   void add(int unit);
   /// Forgets units that have not been started; returns them.
   std::deque<int> drop_waiting();
-  /// The next finished unit; waits at most `seconds` for one.
-  std::optional<FinishedUnit> take(double seconds);
-  /// Units added and not yet taken.
+  /// Gives the next finished unit to `record`, on the calling thread; waits at most `seconds` for
+  /// one. The unit after it begins when `record` returns, so that whoever dies never loses more
+  /// than one unit. When `record` throws, none begins any more.
+  void hand_over(double seconds, const std::function<void(const FinishedUnit&)>& record);
+  /// Units added and not yet recorded.
   [[nodiscard]] int held() const;
 
  private:
@@ -52,8 +54,8 @@ class UnitWorker {
   std::condition_variable has_work_;
   std::condition_variable has_finished_;
   std::deque<int> waiting_;
-  std::deque<FinishedUnit> finished_;
-  bool computing_ = false;
+  std::optional<FinishedUnit> finished_;
+  bool busy_ = false;  ///< from a unit's beginning until it is recorded
   bool stopping_ = false;
   std::thread thread_;
 };

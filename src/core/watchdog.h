@@ -31,7 +31,7 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
 
   /// For watches from now on.
-  static void set_limits(const WatchdogLimits& limits);
+  static void set_limits(const WatchdogLimits& wanted);
 
   /// From construction to destruction the calling thread does what may hang. Within another one of
   /// the same thread a collective is not watched for itself: it waits for ranks that are busy with

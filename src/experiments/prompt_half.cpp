@@ -32,8 +32,10 @@ PromptHalf prompt_half_of(const std::string& name) {
 }
 
 std::vector<uint8_t> prompts_of_half(PromptHalf half, const PromptSet& prompts, uint64_t seed) {
-  if (half == PromptHalf::all) return std::vector<uint8_t>(prompts.prompts.size(), 1);
+  std::vector<uint8_t> in_half(prompts.prompts.size(), 1);
+  if (half == PromptHalf::all) return in_half;
   std::vector<std::string> templates;
+  templates.reserve(prompts.prompts.size());
   for (const Prompt& prompt : prompts.prompts) templates.push_back(prompt.template_label);
   HalfSplit split;
   try {
@@ -41,7 +43,7 @@ std::vector<uint8_t> prompts_of_half(PromptHalf half, const PromptSet& prompts, 
   } catch (const Error& error) {
     throw error.within(fmt::format("prompts '{}'", prompts.id));
   }
-  std::vector<uint8_t> in_half(prompts.prompts.size(), 0);
+  in_half.assign(in_half.size(), 0);
   for (const int64_t prompt : half == PromptHalf::half_a ? split.half_a : split.half_b)
     in_half[prompt] = 1;
   return in_half;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <set>
+#include <utility>
 
 #include <fmt/ranges.h>
 
@@ -44,8 +45,8 @@ bool is_held_out(const std::vector<uint8_t>& chosen_on, const std::vector<uint8_
 
 }  // namespace
 
-TopHeads::TopHeads(const RunContext& context, TopSelection asked)
-    : context_(context), asked_(std::move(asked)) {
+TopHeads::TopHeads(RunContext context, TopSelection asked)
+    : context_(std::move(context)), asked_(std::move(asked)) {
   source_id_ = asked_.from + context_.run_id.substr(context_.run_id.find('/'));
   if (context_.earlier_run) source_ = context_.earlier_run(source_id_);
   if (source_.run == nullptr)
@@ -280,6 +281,7 @@ std::vector<ChosenHead> TopHeads::dearest() const {
   std::vector<HeadName> first = candidates_;
   std::sort(first.begin(), first.end());
   std::vector<ChosenHead> chosen;
+  chosen.reserve(asked_.k.back());
   for (int32_t i = 0; i < asked_.k.back(); ++i) chosen.push_back({first[i], 0.0});
   return chosen;
 }

@@ -40,7 +40,7 @@ struct ChosenHead {
 class TopHeads {
  public:
   /// Throws Error{usage} when there is no such run above this one, or it has not what is asked.
-  TopHeads(const RunContext& context, TopSelection asked);
+  TopHeads(RunContext context, TopSelection asked);
 
   /// The stage, whose number in the run is 0.
   [[nodiscard]] StageSpec stage() const;

@@ -10,7 +10,7 @@
 namespace mechsweep {
 
 DispatchPolicy::DispatchPolicy(std::vector<UnitCost> units,
-                               std::vector<std::vector<int>> stage_needs, int groups,
+                               const std::vector<std::vector<int>>& stage_needs, int groups,
                                std::span<const JournalledUnit> journalled)
     : units_(std::move(units)),
       states_(units_.size(), State::blocked),
@@ -182,7 +182,7 @@ bool DispatchPolicy::may_hold_more(const GroupState& group) const {
   if (claimable_ < std::ssize(groups_)) return false;
   double held_s = 0.0;
   for (const int unit : group.holds) held_s += predicted_s(unit);
-  return held_s < kAhead_s;
+  return held_s < kAheadSeconds;
 }
 
 std::optional<int> DispatchPolicy::next(int group, double seconds_left) {

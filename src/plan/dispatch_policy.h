@@ -45,9 +45,9 @@ struct JournalledUnit {
 ///   then helps where most work is left for each group that is there; nowhere if the groups there
 ///   have less left each than loading the model takes.
 /// - A group that holds a unit gets another one, so that the way to whoever asks this policy and
-///   back costs nothing, only while what it holds is predicted to take less than kAhead_s, beside
-///   which that way is short, and at least as many units are claimable as there are groups. So no
-///   unit waits behind a long one while other groups idle.
+///   back costs nothing, only while what it holds is predicted to take less than kAheadSeconds,
+///   beside which that way is short, and at least as many units are claimable as there are groups.
+///   So no unit waits behind a long one while other groups idle.
 /// - Predictions are scaled by measured over predicted seconds of the model, or of all models as
 ///   long as a model has no measurement. The first unit that a group computes of a model takes the
 ///   loading with it: it tells what loading takes and corrects predictions only where nothing else
@@ -59,12 +59,12 @@ struct JournalledUnit {
 class DispatchPolicy {
  public:
   /// Groups that hold less than so many predicted seconds may claim ahead.
-  static constexpr double kAhead_s = 1.0;
+  static constexpr double kAheadSeconds = 1.0;
 
   /// `stage_needs[s]` lists the stage groups that must be complete before s opens; together they
   /// must have no cycle. `journalled` units count as finished from the start.
-  DispatchPolicy(std::vector<UnitCost> units, std::vector<std::vector<int>> stage_needs, int groups,
-                 std::span<const JournalledUnit> journalled = {});
+  DispatchPolicy(std::vector<UnitCost> units, const std::vector<std::vector<int>>& stage_needs,
+                 int groups, std::span<const JournalledUnit> journalled = {});
 
   /// Claims a unit for `group`, which may hold several. Nothing when there is none for it now, or
   /// none that is predicted to end within `seconds_left`; then it asks again after changes(), or

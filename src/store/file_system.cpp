@@ -142,6 +142,7 @@ std::string_view store_mode_name(StoreMode mode) {
 
 std::vector<std::string> store_choice_names() {
   std::vector<std::string> names;
+  names.reserve(std::size(kChoices));
   for (const auto& [name, choice] : kChoices) names.emplace_back(name);
   return names;
 }

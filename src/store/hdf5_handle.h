@@ -48,6 +48,8 @@ class Hdf5Handle {
   ~Hdf5Handle();
   Hdf5Handle(Hdf5Handle&& other) noexcept;
   Hdf5Handle& operator=(Hdf5Handle&& other) noexcept;
+  Hdf5Handle(const Hdf5Handle&) = delete;
+  Hdf5Handle& operator=(const Hdf5Handle&) = delete;
 
   [[nodiscard]] hid_t get() const { return id_; }
   [[nodiscard]] bool is_open() const { return id_ >= 0; }

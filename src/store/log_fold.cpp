@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include "core/error.h"
 #include "store/log_segment.h"
@@ -50,7 +51,7 @@ std::optional<SegmentContents> read_if_there(const SegmentReader& reader,
 
 class Fold {
  public:
-  explicit Fold(const std::string& results_path) : path_(results_path) {}
+  explicit Fold(std::string results_path) : path_(std::move(results_path)) {}
 
   FoldReport run(const std::vector<std::string>& expected, int64_t records) {
     const auto listed = log_segments(path_);

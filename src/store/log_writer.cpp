@@ -24,11 +24,11 @@ constexpr std::string_view kAdvice =
 
 }  // namespace
 
-LogWriter::LogWriter(const std::string& results_path, const FileLayout& layout, uint32_t attempt,
+LogWriter::LogWriter(const std::string& results_path, FileLayout layout, uint32_t attempt,
                      std::unique_ptr<ResultsWriter> file, bool is_read_back)
     : results_path_(results_path),
       path_(log_segment_path(results_path, attempt)),
-      layout_(layout),
+      layout_(std::move(layout)),
       map_(layout_),
       key_(log_key(layout_)),
       segment_(open_regular(path_, O_WRONLY | O_CREAT | O_APPEND, ErrorKind::resource)),

@@ -24,7 +24,7 @@ class LogWriter final : public UnitSink, public UnitSource {
   /// Opens the segment (its folder must be there) or makes it. `file` is the writer of the results
   /// file on rank 0, null pointer elsewhere. With `is_read_back` every record is synced as it is
   /// written, because other nodes are going to read it in this launch. Throws Error{resource}.
-  LogWriter(const std::string& results_path, const FileLayout& layout, uint32_t attempt,
+  LogWriter(const std::string& results_path, FileLayout layout, uint32_t attempt,
             std::unique_ptr<ResultsWriter> file, bool is_read_back = false);
 
   void write_unit(int unit, const UnitResult& result, JournalEntry entry) override;

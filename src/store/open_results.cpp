@@ -1,6 +1,7 @@
 #include "store/open_results.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "experiments/format_version.h"
 #include "store/file_head.h"
@@ -25,8 +26,8 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
   return {slash == 0 ? "/" : path.substr(0, slash), path.substr(slash + 1)};
 }
 
-OpenResults::OpenResults(const std::string& results_path, bool checks_hash, hid_t access)
-    : path(results_path) {
+OpenResults::OpenResults(std::string results_path, bool checks_hash, hid_t access)
+    : path(std::move(results_path)) {
   start_hdf5();
   try {
     open_file(access);

@@ -24,7 +24,7 @@ class OpenResults {
   /// Throws Error{input} that names the file and what is wrong with it. With `checks_hash` the
   /// layout must have the hash that the file gives.
   /// `access` is a file access list; none: the plain one for a process alone.
-  OpenResults(const std::string& path, bool checks_hash, hid_t access = H5P_DEFAULT);
+  OpenResults(std::string results_path, bool checks_hash, hid_t access = H5P_DEFAULT);
 
   /// Opened once and kept.
   [[nodiscard]] const Dataset& dataset(const std::string& name) const;

@@ -88,6 +88,10 @@ void die_with(pid_t parent) {
   if (::getppid() != parent) ::_exit(0);
 }
 
+std::string word_of(Verdict verdict) {
+  return {static_cast<char>(verdict)};
+}
+
 /// Error kinds travel as a digit.
 std::string answer_of(const ReadGuard::Read& read, const std::string& path) {
   try {
@@ -96,13 +100,13 @@ std::string answer_of(const ReadGuard::Read& read, const std::string& path) {
     return fmt::format("{}{}{}", static_cast<char>(Verdict::error), static_cast<int>(error.kind()),
                        error.what());
   } catch (const std::bad_alloc&) {
-    return std::string(1, static_cast<char>(Verdict::memory));
+    return word_of(Verdict::memory);
   } catch (const std::exception& error) {
     return fmt::format("{}{}{}: its parts do not fit together ({}); the file is damaged",
                        static_cast<char>(Verdict::error), static_cast<int>(ErrorKind::input), path,
                        error.what());
   }
-  return std::string(1, static_cast<char>(Verdict::fine));
+  return word_of(Verdict::fine);
 }
 
 /// The process that one file is read in.
@@ -157,8 +161,8 @@ std::string try_file(const ReadGuard::Read& read, const ReadLimits& limits,
   for (int tries = 0; ::waitpid(reader, &status, how) == 0 && tries < 100; ++tries) {
     ::usleep(10'000);
   }
-  if (!in_time) return std::string(1, static_cast<char>(Verdict::slow));
-  return answer.empty() ? std::string(1, static_cast<char>(verdict_of(status))) : answer;
+  if (!in_time) return word_of(Verdict::slow);
+  return answer.empty() ? word_of(verdict_of(status)) : answer;
 }
 
 void close_all_but(int kept) {
@@ -214,7 +218,7 @@ std::string ask(const std::string& path) {
     pollfd waiting{running.socket.get(), POLLIN, 0};
     const int ready = ::poll(&waiting, 1, milliseconds_until(end));
     if (ready < 0 && errno == EINTR) continue;
-    if (ready == 0) return std::string(1, static_cast<char>(Verdict::slow));
+    if (ready == 0) return word_of(Verdict::slow);
     std::array<char, kLongestMessage> answer{};
     const ssize_t got = ::recv(running.socket.get(), answer.data(), answer.size(), 0);
     if (got < 0 && errno == EINTR) continue;
@@ -238,7 +242,7 @@ ReadLimits read_limits_from_environment() {
   return limits;
 }
 
-void ReadGuard::start(const ReadLimits& limits, Read read) {
+void ReadGuard::start(const ReadLimits& limits, const Read& read) {
   ensure(!is_running(), "one guard is enough");
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {

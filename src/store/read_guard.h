@@ -27,7 +27,7 @@ class ReadGuard {
   /// Forks the guard. Before MPI_Init and before the first thread. It ignores the signals that stop
   /// a run, keeps no descriptor of this process open, and ends with it. Throws Error{resource} when
   /// no process can be made.
-  static void start(const ReadLimits& limits, Read read);
+  static void start(const ReadLimits& limits, const Read& read);
   /// Ends the guard and waits for it.
   static void stop();
   static bool is_running();

@@ -55,8 +55,8 @@ struct ResultsWriter::State {
   StoredDataset journal;
   StoredDataset attempts;
 
-  State(std::string file_path, const FileLayout& file_layout)
-      : path(std::move(file_path)), layout(file_layout), map(layout) {}
+  State(std::string file_path, FileLayout file_layout)
+      : path(std::move(file_path)), layout(std::move(file_layout)), map(layout) {}
 
   /// HDF5 says where the datasets lie, and is not needed any more from then on: they are contiguous
   /// and never move (docs/decisions/0012-units-by-pwrite.md).

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Kills a small sweep before and after every call that changes its files, and again while it
-recovers.
+"""Kills small commands before and after every call that changes files, and again while they
+recover.
 
-An undisturbed `run`, alone and on two ranks, is counted first: every open, write, sync, rename,
-truncation and removal below its folder. Then the run is killed (SIGKILL; on two ranks one of them,
-or all and mpirun) before, after and, for writes, half-way through each of these calls. A seeded
-part of the cases is killed a second time, at a seeded call of the run that takes over. Then the
-sweep is run to its end. Checked each time:
+An undisturbed `run`, alone, on two ranks and in log mode, is counted first: every open, write,
+sync, rename, truncation and removal below its folder. Then the run is killed (SIGKILL; on two ranks
+one of them, or all and mpirun) before, after and, for writes, half-way through each of these calls.
+A seeded part of the cases is killed a second time, at a seeded call of the run that takes over.
+Then the sweep is run to its end. `reduce`, `merge` and `verify --restore` are killed alike. Checked
+each time:
 
 - after each kill, `verify` can read the file, if there is one, and finds no damage;
 - a unit whose journal slot was whole is still done, and nobody has touched its slot;
-- the launch that takes over does just the units that were not done;
+- the launch that takes over does just the units that were not done (`run` without a log);
 - the file that results has the digest of an undisturbed run, and nothing else is left beside it.
 
 Exit status 1 if anything was otherwise; each such case is printed.
@@ -19,7 +20,7 @@ Exit status 1 if anything was otherwise; each such case is printed.
 import random
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import fault_tools as tools
@@ -77,8 +78,11 @@ def make_cases(workload: Workload, calls: Counter, seed: int, twice: float) -> l
     return cases
 
 
-def slots_of(results: Path) -> np.ndarray | None:
-    return program.journal(results) if results.exists() else None
+def slots_of(case: Case, results: Path) -> np.ndarray | None:
+    """Of a file that HDF5 can open."""
+    if case.workload.is_damaged or not results.exists():
+        return None
+    return program.journal(results)
 
 
 def check_survivors(before: np.ndarray | None, after: np.ndarray | None) -> list[str]:
@@ -93,8 +97,8 @@ def check_survivors(before: np.ndarray | None, after: np.ndarray | None) -> list
     return []
 
 
-def check_readable(results: Path) -> list[str]:
-    if not results.exists():
+def check_readable(workload: Workload, results: Path) -> list[str]:
+    if not results.exists() or workload.is_damaged:
         return []
     outcome = program.run("verify", results)
     if outcome.status in (program.DONE, program.INTERRUPTED):
@@ -106,9 +110,9 @@ def kill_once(case: Case, fault: Fault, folder: Path) -> list[str]:
     """Runs into the kill; says what did not survive it. A recovery may end before its kill, and on
     ranks it is chance who gets a unit and so who makes how many calls."""
     workload, results = case.workload, folder / case.workload.results
-    before = slots_of(results)
+    before = slots_of(case, results)
     outcome = tools.disturbed(workload.command(folder), workload.ranks, fault, folder)
-    wrong = check_survivors(before, slots_of(results)) + check_readable(results)
+    wrong = check_survivors(before, slots_of(case, results)) + check_readable(workload, results)
     if outcome.status == program.DONE and fault is case.first and not workload.ranks:
         wrong.append("was not killed")
     return wrong
@@ -120,12 +124,14 @@ def check(case: Case, folder: Path) -> list[str]:
     wrong = kill_once(case, case.first, folder)
     if case.second is not None:
         wrong += kill_once(case, case.second, folder)
-    before = slots_of(results)
+    before = slots_of(case, results)
     again = program.run(*workload.command(folder), ranks=workload.ranks)
     if again.status != program.DONE:
         return [*wrong, f"started again: {again.status}: {again.err[-500:]}"]
-    wrong += check_survivors(before, slots_of(results))
-    wrong += check_attempts(before, slots_of(results))
+    after = slots_of(case, results)
+    wrong += check_survivors(before, after)
+    if workload.name.startswith("run") and not workload.is_logged:
+        wrong += check_attempts(before, after)
     status, digest = tools.digest_of(results)
     if (status, digest) != (program.DONE, workload.expected):
         wrong.append(f"verify says {status} and the digest is '{digest[:12]}'")
@@ -150,12 +156,7 @@ def check_attempts(before: np.ndarray | None, after: np.ndarray) -> list[str]:
 
 def workloads_of(base: Path) -> list[Workload]:
     """More units than io_faults.py has, so that there is something to lose."""
-    workloads = [w for w in tools.make_workloads(base) if w.name.startswith("run")]
-    config = tools.write_sweep(base / "several.yaml", runs=3)
-    command = ("run", config, "--out", "@/r.h5")
-    return [
-        tools.undisturbed(replace(w, arguments=command), base / "undisturbed") for w in workloads
-    ]
+    return tools.run_workloads(base, runs=3) + tools.file_workloads(base)
 
 
 def campaign(base: Path, count: int, seed: int, jobs: int, twice: float, only="") -> Campaign:

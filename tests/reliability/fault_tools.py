@@ -1,6 +1,6 @@
 """What the fault campaigns share: small sweeps, the preloaded library, its traces.
 
-Standard-library only apart from what tests/system/system_program.py needs.
+Needs h5py and what tests/system/system_program.py needs.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import h5py
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 import system_program as program
@@ -183,6 +185,8 @@ class Workload:
     files: frozenset[str]  # all that may be there afterwards
     expected: str = ""  # its digest when nothing disturbs it
     texts: dict = field(default_factory=dict)  # side files, whole
+    is_logged: bool = False  # units are in STEM.log before they are in the file
+    is_damaged: bool = False  # the results, before the command mends them
 
     def prepare(self, folder: Path):
         if folder.exists():
@@ -205,22 +209,58 @@ def undisturbed(workload: Workload, folder: Path) -> Workload:
     return Workload(**(workload.__dict__ | {"expected": made, "texts": texts}))
 
 
-def make_workloads(base: Path) -> list[Workload]:
-    """`run` alone and on two ranks from nothing, and `reduce` of what it made."""
-    config = write_sweep(base / "sweep.yaml")
-    (base / "empty").mkdir()
-    (base / "done").mkdir()
-    program.must("run", config, "--out", base / "done" / "r.h5")
+def run_workloads(base: Path, runs: int = 2) -> list[Workload]:
+    """`run` from nothing: alone, on two ranks, and on two ranks that write a log."""
+    start = base / "empty"
+    start.mkdir()
     made = frozenset({"r.h5", "r.meta"})
-    run = ("run", config, "--out", "@/r.h5")
-    names = {"r.summary.h5", "r.summary.meta", "r.summary.csv", "r.summary.json"}
-    summary = made | names
+    shared = ("run", write_sweep(base / "sweep.yaml", runs), "--out", "@/r.h5")
+    logged = ("run", write_sweep(base / "logged.yaml", runs, store="log"), "--out", "@/r.h5")
     workloads = [
-        Workload("run", run, None, base / "empty", "r.h5", made),
-        Workload("run on 2 ranks", run, 2, base / "empty", "r.h5", made),
-        Workload("reduce", ("reduce", "@/r.h5"), None, base / "done", "r.summary.h5", summary),
+        Workload("run", shared, None, start, "r.h5", made),
+        Workload("run on 2 ranks", shared, 2, start, "r.h5", made),
+        Workload("run on 2 ranks, log mode", logged, 2, start, "r.h5", made, is_logged=True),
     ]
     return [undisturbed(workload, base / "undisturbed") for workload in workloads]
+
+
+def file_workloads(base: Path) -> list[Workload]:
+    """What is done to files that are there: `reduce`, `merge` of two parts, `verify --restore`."""
+    config = write_sweep(base / "done.yaml")
+    folders = {name: base / name for name in ("done", "parts", "torn")}
+    for folder in folders.values():
+        folder.mkdir()
+    program.must("run", config, "--out", folders["done"] / "r.h5")
+    for part in (1, 2):
+        out = folders["parts"] / f"p{part}.h5"
+        program.must("run", config, "--out", out, "--part", f"{part}/2")
+    shutil.copytree(folders["done"], folders["torn"], dirs_exist_ok=True)
+    tear_metadata(folders["torn"] / "r.h5")
+    made = frozenset({"r.h5", "r.meta"})
+    summary = made | {"r.summary.h5", "r.summary.meta", "r.summary.csv", "r.summary.json"}
+    merged = made | {f"p{part}.{suffix}" for part in (1, 2) for suffix in ("h5", "meta")}
+    merge = ("merge", "@/r.h5", "@/p1.h5", "@/p2.h5")
+    restore = ("verify", "@/r.h5", "--restore")
+    workloads = [
+        Workload("reduce", ("reduce", "@/r.h5"), None, folders["done"], "r.summary.h5", summary),
+        Workload("merge", merge, None, folders["parts"], "r.h5", merged),
+        Workload("restore", restore, None, folders["torn"], "r.h5", made, is_damaged=True),
+    ]
+    return [undisturbed(workload, base / "undisturbed") for workload in workloads]
+
+
+def tear_metadata(results: Path):
+    """Zeroes the root group's object header, without which HDF5 finds nothing."""
+    with h5py.File(results) as file:
+        place = h5py.h5o.get_info(file.id).addr
+    with results.open("r+b") as file:
+        file.seek(place)
+        file.write(bytes(64))
+    assert program.run("verify", results).status == program.INPUT
+
+
+def make_workloads(base: Path) -> list[Workload]:
+    return run_workloads(base) + file_workloads(base)
 
 
 def count_calls(workload: Workload, folder: Path, trace: Path) -> dict:

@@ -2,8 +2,9 @@
 """Fails every write, sync, rename, truncation, removal, open and close of small commands, one at a
 time, with every error number, and looks at what the program makes of it.
 
-`run` alone, `run` on two ranks and `reduce` are tried. For each call of each kind (counted in an
-undisturbed run) and each of EIO, ENOSPC, EDQUOT, EINTR and a short write:
+`run` alone, on two ranks and in log mode, `reduce`, `merge` and `verify --restore` are tried. For
+each call of each kind (counted in an undisturbed run) and each of EIO, ENOSPC, EDQUOT, EINTR and a
+short write:
 
 - exit status 0 only if the file is complete and has the digest of an undisturbed run;
 - EINTR and short writes do no harm at all;
@@ -72,14 +73,16 @@ def lasting_faults(workload: Workload, calls: dict) -> list[Case]:
 
 def excused(case: Case, outcome: program.Outcome, folder: Path) -> set[str]:
     """Where nothing can be removed any more, everything. Where MPI_Abort ended the ranks in the
-    middle of their work, the lock, which the next launch sees to be stale."""
+    middle of their work, the lock, which the next launch sees to be stale. In log mode, the log."""
     workload = case.workload
     if outcome.status == program.DONE:
         return set()
     if case.fault.kind == "unlink" or (case.fault.kind, case.fault.repeat) == ("any", "onwards"):
         return {path.name for path in folder.iterdir()}
+    stem = Path(workload.results).stem
     aborted = workload.ranks and (folder / workload.results).exists()
-    return {Path(workload.results).stem + ".lock"} if aborted else set()
+    left = {f"{stem}.lock"} if aborted else set()
+    return left | {f"{stem}.log"} if workload.is_logged else left
 
 
 def left_behind(

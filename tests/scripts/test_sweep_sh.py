@@ -34,7 +34,8 @@ case "$*" in
   *"show job"*)
     [ -z "$NO_SHOW" ] || exit 1
     echo "JobId=7 JobState=${JOB_STATE:-RUNNING} Reason=None TimeLimit=01:00:00" \\
-    "EndTime=${END_TIME:-Unknown} NodeList=${NODES_NOW:-n1,n2,n3} Command=/x" ;;
+    "EndTime=${END_TIME:-Unknown} NodeList=${NODES_NOW:-n1,n2,n3} Command=/x" \\
+    "ReqNodeList=${WANTED:-(null)} ExcNodeList=${EXCLUDED:-(null)} Features=${FEATURES:-(null)}" ;;
   requeue*) [ -z "$NO_REQUEUE" ] ;;
 esac
 """
@@ -470,6 +471,22 @@ def test_where_requeue_is_refused_a_successor_is_submitted(job):
         assert option in call.split()
     assert call.endswith("sweep.sh sweep.yaml --out x.h5")
     assert "number 5" in out
+
+
+def test_a_successor_runs_where_its_job_was_to_run(job):
+    places = {"WANTED": "n[1-3]", "EXCLUDED": "n[8-9]", "FEATURES": "big&fast"}
+    assert job.run("sweep.yaml", RUN="5", AFTER="5", NO_REQUEUE="1", **places)[0] == 5
+    (call,) = job.calls("sbatch")
+    for option in ("--nodelist=n[1-3]", "--exclude=n[8-9]", "--constraint=big&fast"):
+        assert option in call.split()
+
+
+def test_the_job_that_reduces_needs_one_of_the_nodes_only(job):
+    places = {"WANTED": "n[1-3]", "EXCLUDED": "n[8-9]"}
+    assert job.run("sweep.yaml", SITE_REDUCE="job", **places)[0] == 0
+    (call,) = job.calls("sbatch")
+    assert "--exclude=n[8-9]" in call.split()
+    assert "--nodelist" not in call
 
 
 def test_chains_are_bounded(job):

@@ -8,10 +8,19 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from system_program import CHECKPOINTS, ROOT, program, status_counts, write_config
+from system_program import (
+    CHECKPOINTS,
+    JOURNAL_DONE,
+    ROOT,
+    journal,
+    program,
+    status_counts,
+    write_config,
+)
 
 SCRIPT = ROOT / "scripts" / "slurm_cluster.sh"
 SWEEP = ROOT / "slurm" / "sweep.sh"
+LOG_RECORD = b"mechsweep-unit1\n"  # docs/results-file.md, "Log mode"
 PATIENCE_S = 180  # nothing that these tests wait for may take longer
 GONE = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "FAILED", "NODE_FAIL", "TIMEOUT")
 
@@ -27,13 +36,13 @@ def why_not() -> str:
     return ""
 
 
-def wait_for(condition, what: str):
+def wait_for(condition, what: str, interval_s: float = 0.1):
     """Polls; returns the first true value of condition()."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         if value := condition():
             return value
-        time.sleep(0.1)
+        time.sleep(interval_s)
     raise AssertionError(f"not within {PATIENCE_S} s: {what}")
 
 
@@ -181,12 +190,21 @@ class Sweep:
         """Also of units that are in the log only, as on several nodes."""
         return status_counts(self.results)[1]["done"] if self.results.exists() else 0
 
+    def written(self) -> int:
+        """Like done(), but without the program, which takes longer than many units; at most a
+        little too large."""
+        try:
+            segments = self.results.with_suffix(".log").glob("*.seg")
+            logged = sum(path.read_bytes().count(LOG_RECORD) for path in segments)
+            return logged + int((journal(self.results)[:, 0] == JOURNAL_DONE).sum())
+        except OSError:  # not there yet, or a segment not any more
+            return 0
+
     def interrupt(self, job: Job):
-        """Freezes the job in the middle: lets it go on in steps, so that a look at the results does
-        not take longer than the rest of the sweep."""
+        """Freezes the job in the middle."""
 
         def in_the_middle():
-            if not (self.results.exists() and job.freeze()):
+            if self.written() < 4 or not job.freeze():
                 return False
             if self.done() < 3:
                 job.thaw()
@@ -194,7 +212,7 @@ class Sweep:
             return True
 
         try:
-            wait_for(in_the_middle, f"3 units of job {job.number}")
+            wait_for(in_the_middle, f"3 units of job {job.number}", interval_s=0.01)
             assert self.done() < self.UNITS, "the sweep was over before it could be disturbed"
         except AssertionError as error:
             job.cluster.run("scancel", job.number)

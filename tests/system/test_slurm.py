@@ -171,8 +171,7 @@ def scancel(cluster, sweep, expected):
 
 def successor(cluster, sweep, expected):
     """Where requeueing is disabled, another job goes on."""
-    away = {"SITE_REQUEUE": "no", "SITE_SBATCH_OPTIONS": ELSEWHERE}  # for the successor as well
-    job = cluster.sweep(sweep, ELSEWHERE, "--nodes=2", "--no-requeue", **away)
+    job = cluster.sweep(sweep, ELSEWHERE, "--nodes=2", "--no-requeue", SITE_REQUEUE="no")
     sweep.interrupt(job)
     cluster.must("scancel", "--batch", "--signal=USR1", job.number)
     job.thaw()
@@ -180,6 +179,7 @@ def successor(cluster, sweep, expected):
     number = re.search(r"job (\d+) goes on", job.said())[1]
     other = Job(cluster, number, sweep.folder)
     assert other.field("NumNodes") == "2"
+    assert other.field("ExcNodeList") == "n[1-2]"
     assert other.wait() == "COMPLETED", next(sweep.folder.glob(f"*-{number}.out")).read_text()
     assert digest(sweep.results) == expected
 
