@@ -10,7 +10,8 @@
 # FILE, computes what no part could (stages that build on all results), and has FILE reduced. FILE
 # is what slurm/sweep.sh would write, with the same digest; delete the parts when you have it.
 #
-# With --list, job I runs the config that is line I of LIST, like slurm/sweep.sh.
+# With --list, job I runs the config that is line I of LIST, like slurm/sweep.sh. Lines are paths
+# from the folder of LIST; `mechsweep grid` writes such lists.
 #
 #   --at-once M   at most M jobs of the array run at the same time
 #
@@ -101,9 +102,11 @@ send() {
 }
 
 submit_list() {
-  local line config count=0 job
+  local line config count=0 job folder=${list%/*}
+  [[ $list == */* ]] || folder=.
   while IFS= read -r line || [[ -n $line ]]; do
     config=$line count=$((count + 1))
+    [[ $config == /* ]] || config=$folder/$config
     [[ -r $config ]] || fail 2 "line $count of $list, '$config', is no config that can be read."
   done < "$list"
   ((count)) || fail 2 "the list $list is empty."

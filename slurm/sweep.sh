@@ -27,7 +27,8 @@
 #   --part-of N     in a job array 1-N: only part I of the sweep, into STEM.part-I-of-N.h5
 #   --merge N       puts those N parts together into FILE first, and then goes on with what is left
 #   --check         only checks the arguments
-#   --list LIST     in a job array: CONFIG is line I of LIST, where I is the number in the array
+#   --list LIST     in a job array: CONFIG is line I of LIST, where I is the number in the array, as
+#                   a path from the folder of LIST; `mechsweep grid` writes such lists
 #
 # slurm/array.sh submits such arrays. What the ranks say is in one file for each launch, beside
 # FILE: STEM.JOB-RESTART-LAUNCH.log. What is particular to a cluster stands in slurm/site.conf; see
@@ -132,6 +133,7 @@ check_arguments() {
     [[ -n ${SLURM_JOB_ID:-} ]] || return 0
     config=$(sed -n "${SLURM_ARRAY_TASK_ID:-0}{p;q}" "$list" 2> /dev/null)
     [[ -n $config ]] || fail 2 "$list has no line ${SLURM_ARRAY_TASK_ID:-0}; is this a job array?"
+    [[ $config == /* ]] || config=$(dirname "$list")/$config
   fi
   [[ -n $config ]] || fail 2 "a config is wanted; see --help."
   [[ -r $config ]] || fail 2 "the config $config cannot be read."

@@ -29,6 +29,8 @@ struct PlanOptions {
 };
 int plan_command(const PlanOptions& options);
 int prompts_command(const std::string& config);
+/// Writes one config for each combination of `grid:` into `folder`, and the list of them.
+int grid_command(const std::string& config, const std::string& folder);
 
 struct ExportOptions {
   std::string file;

@@ -130,6 +130,13 @@ void declare_commands(CLI::App& app, std::function<int()>& action) {
   prompts->add_option("CONFIG", config, "the sweep's YAML file")->required();
   prompts->callback([&action] { action = [] { return prompts_command(config); }; });
 
+  CLI::App* grid = app.add_subcommand(
+      "grid", "expand `grid:` of a config into one config each, and a list of them");
+  grid->add_option("CONFIG", config, "a YAML file with `grid:`")->required();
+  static std::string grid_folder;
+  grid->add_option("--out", grid_folder, "folder for the configs and all_configs.list")->required();
+  grid->callback([&action] { action = [] { return grid_command(config, grid_folder); }; });
+
   CLI::App* list = app.add_subcommand(
       "list", "what there is: architectures, prompts, experiments, statistics or sites");
   list->add_option("WHAT", what, "architectures | prompts | experiments | statistics | sites")

@@ -20,21 +20,21 @@ namespace mechsweep {
 
 namespace {
 
-enum MessageKind : int {
-  kRequest,    ///< rank -> 0: give me a unit
-  kAssign,     ///< 0 -> rank
-  kDone,       ///< rank -> 0: journalled; aux: 1 if it succeeded
-  kDropped,    ///< rank -> 0: a claimed unit was given back
-  kInterrupt,  ///< rank -> 0: a signal or the stop file was seen here
-  kStop,       ///< 0 -> rank: no more units; aux: 1 when interrupted, unit: failures so far
-  kGoodbye,    ///< rank -> 0: nothing is left to do here
-  kLeave,      ///< 0 -> rank: nobody has anything left to do
-};
+// Kinds of messages.
+constexpr int kRequest = 0;    ///< rank -> 0: give me a unit
+constexpr int kAssign = 1;     ///< 0 -> rank
+constexpr int kDone = 2;       ///< rank -> 0: journalled; aux: 1 if it succeeded
+constexpr int kDropped = 3;    ///< rank -> 0: a claimed unit was given back
+constexpr int kInterrupt = 4;  ///< rank -> 0: a signal or the stop file was seen here
+constexpr int kStop =
+    5;  ///< 0 -> rank: no more units; aux: 1 when interrupted, unit: failures so far
+constexpr int kGoodbye = 6;  ///< rank -> 0: nothing is left to do here
+constexpr int kLeave = 7;    ///< 0 -> rank: nobody has anything left to do
 
 /// One unit is computed while the next one waits, so that the way to rank 0 and back costs nothing.
 constexpr int kHeldUnits = 2;
-constexpr double kPollInterval_s = 0.001;
-constexpr double kStopFileInterval_s = 1.0;
+constexpr double kPollSeconds = 0.001;
+constexpr double kStopFileSeconds = 1.0;
 
 using Clock = std::chrono::steady_clock;
 
@@ -195,7 +195,7 @@ class Worker {
 
   /// Writes what has been computed; waits a moment for it.
   void step() {
-    worker_.hand_over(kPollInterval_s, [this](const FinishedUnit& unit) { record(unit); });
+    worker_.hand_over(kPollSeconds, [this](const FinishedUnit& unit) { record(unit); });
     watch_for_stop();
     if (seconds_since(synced_) >= loop_.sync_interval_s) {
       const Watchdog::Watch watch(Waiting::io, "syncing the results");
@@ -235,7 +235,7 @@ class Worker {
   }
 
   void record(const FinishedUnit& finished) {
-    if (finished.fatal) throw *finished.fatal;
+    if (finished.fatal) throw Error(*finished.fatal);
     const Watchdog::Watch watch(Waiting::io, "writing a unit");
     JournalEntry entry{.attempt = loop_.attempt,
                        .rank = static_cast<uint32_t>(loop_.world.rank()),
@@ -270,7 +270,7 @@ class Worker {
   void watch_for_stop() {
     if (reported_stop_ || stopping_) return;
     bool stop = StopSignals::requested();
-    if (!stop && seconds_since(looked_) >= kStopFileInterval_s) {
+    if (!stop && seconds_since(looked_) >= kStopFileSeconds) {
       looked_ = Clock::now();
       std::error_code error;
       stop = std::filesystem::exists(loop_.stop_path, error);

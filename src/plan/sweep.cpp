@@ -30,10 +30,14 @@ class SweepReader {
       : sweep_(sweep), problems_(problems), reader_(root, problems) {}
 
   void read() {
-    if (const ConfigNode* grid = reader_.get("grid"))
+    if (const ConfigNode* grid = reader_.get("grid")) {
       problems_.add(*grid,
-                    "a config with `grid:` stands for several; expanding it is not supported by "
-                    "this version");
+                    "a config with `grid:` stands for several; expand it first: mechsweep grid "
+                    "CONFIG --out FOLDER");
+      return;
+    }
+    if (reader_.has("relative_to"))
+      sweep_.folder = resolve_path(sweep_.folder, reader_.text("relative_to"));
     sweep_.name = reader_.text("name");
     sweep_.seed = static_cast<uint64_t>(reader_.integer_or("seed", 0, 0, INT64_MAX));
     each_entry("models", [this](MapReader& entry) { read_model(entry); });
@@ -219,6 +223,13 @@ Sweep read_sweep(const std::string& path) {
   SweepReader(sweep, root, problems).read();
   problems.throw_if_any();
   return sweep;
+}
+
+void check_sweep(const ConfigNode& root) {
+  Sweep sweep;
+  Problems problems;
+  SweepReader(sweep, root, problems).read();
+  problems.throw_if_any();
 }
 
 }  // namespace mechsweep

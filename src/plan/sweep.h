@@ -57,8 +57,8 @@ struct ExecutionConfig {
 /// A checked config file.
 struct Sweep {
   std::string path;
-  std::string folder;
-  std::string text;  ///< verbatim
+  std::string folder;  ///< what relative paths are relative to: the file's, or `relative_to`
+  std::string text;    ///< verbatim
   std::string name;
   uint64_t seed = 0;
   std::vector<ModelEntry> models;
@@ -74,5 +74,8 @@ struct Sweep {
 /// Reads and checks a config without touching models or prompt files. Throws one Error{usage} with
 /// every problem there is, each with file, line, column and key.
 Sweep read_sweep(const std::string& path);
+
+/// Checks a config as read_sweep does.
+void check_sweep(const ConfigNode& root);
 
 }  // namespace mechsweep

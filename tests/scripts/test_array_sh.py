@@ -77,6 +77,14 @@ def test_a_list_of_configs(submission):
     assert submission.calls() == [f"sbatch --parsable --array=1-2 {SWEEP} --list list"]
 
 
+def test_configs_of_a_list_are_beside_it(submission):
+    (submission.folder / "grid").mkdir()
+    (submission.folder / "grid" / "one.yaml").write_text("name: one\n")
+    (submission.folder / "grid" / "list").write_text(f"one.yaml\n{submission.folder}/sweep.yaml\n")
+    assert submission.run("--list", "grid/list")[0] == 0
+    assert submission.calls() == [f"sbatch --parsable --array=1-2 {SWEEP} --list grid/list"]
+
+
 def test_nothing_waits_for_parts_that_were_not_submitted(submission):
     assert submission.run("sweep.yaml", "--parts", "3", REFUSE="1")[0] == 4
     assert len(submission.calls()) == 1

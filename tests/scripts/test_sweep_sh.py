@@ -617,6 +617,14 @@ def test_one_config_of_a_list(job):
     assert job.calls("mechsweep run")[-1].endswith("sweep.yaml --out results/sweep/sweep.h5")
 
 
+def test_configs_of_a_list_are_beside_it(job):
+    (job.folder / "grid").mkdir()
+    (job.folder / "grid" / "one.yaml").write_text("name: one\n")
+    (job.folder / "grid" / "list").write_text("one.yaml\n")
+    assert job.run("--list", "grid/list", SLURM_ARRAY_TASK_ID="1")[0] == 0
+    assert job.calls("mechsweep run")[-1].endswith("grid/one.yaml --out results/one/one.h5")
+
+
 @pytest.mark.parametrize("task", ["3", ""])
 def test_a_list_without_such_a_line(job, task):
     (job.folder / "list").write_text("sweep.yaml\n")

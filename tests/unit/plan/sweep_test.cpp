@@ -94,8 +94,8 @@ TEST(Sweep, MissingFilesAndPartsAreNamed) {
 
 TEST(Sweep, UnknownKeysComeWithTheNearestOne) {
   EXPECT_THAT(problems("seed: 5", "sead: 5"),
-              ElementsAre("2:1: sead: unknown key; did you mean 'seed'? (known: grid, name, seed, "
-                          "models, prompts, experiments, execution, output)"));
+              ElementsAre("2:1: sead: unknown key; did you mean 'seed'? (known: grid, "
+                          "relative_to, name, seed, models, prompts, experiments, execution, output)"));
   EXPECT_THAT(problems("{id: llama, ", "{id: llama, dtpe: float32, "),
               ElementsAre("4:17: models[0].dtpe: unknown key; did you mean 'dtype'? (known: id, "
                           "path, dtype, tensor_parallel, reference)"));
@@ -174,8 +174,8 @@ TEST(Sweep, AnUnknownKindIsTheOnlyProblemOfItsEntry) {
 TEST(Sweep, WhatThisVersionLacksIsNamed) {
   EXPECT_THAT(
       problems("seed: 5\n", "seed: 5\ngrid: {a: [1]}\n"),
-      ElementsAre("3:7: grid: a config with `grid:` stands for several; expanding it is not "
-                  "supported by this version"));
+      ElementsAre("3:7: grid: a config with `grid:` stands for several; expand it first: mechsweep "
+                  "grid CONFIG --out FOLDER"));
   for (const char* dtype : {"float32", "bfloat16", "float16"})
     EXPECT_THAT(problems("{id: llama, ", fmt::format("{{id: llama, dtype: {}, ", dtype)),
                 ElementsAre("nothing was thrown"));
