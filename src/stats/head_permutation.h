@@ -33,6 +33,11 @@ struct HeadPermutation {
 /// that a head's score has nothing to do with its layer; values within kRoundingShare of the peak
 /// count as reaching it. Heads that are NaN stay where they are, so that every layer keeps its
 /// number of heads. Draw b depends on (seed, purpose, b) only. Throws Error{usage} when draws < 1.
+///
+/// The peak is tested best on the mean over heads. Of the k top heads (top_head_count) none can do
+/// better than be the k largest in one layer, which happens by chance with probability
+/// (H - 1) / (LH - 1) * ... * (H - k + 1) / (LH - k + 1): no p-value is smaller, and with k = 1 it
+/// is always 1, since the largest head is the peak of every arrangement.
 HeadPermutation permute_heads(std::span<const double> scores, int64_t layers, int64_t heads,
                               const HeadPermutationOptions& options);
 

@@ -37,7 +37,7 @@ struct AntecedentDraw {
 
 /// Where the lag of a null source comes from.
 enum class LagOrigin {
-  shuffled,  ///< from another (or the same) operation of the prompt
+  shuffled,  ///< from another operation of the prompt
   drawn,     ///< from the lags of the set
   shifted,   ///< the operation's own, moved
   none,      ///< no source is possible
