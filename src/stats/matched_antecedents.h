@@ -62,13 +62,12 @@ struct MatchedAntecedents {
 /// lag is never possible, since its source matches; that the order is ascending lets early
 /// operations, where only short lags fit, choose first. Where nothing is possible among what is
 /// left (the last ones may find only their own; in a prompt with one lag all do), the lag is drawn
-/// from the lags of the set
-/// (`set_lags`, count_lags over all prompts) among those that are possible at t, in proportion to
-/// their number. Where none of those is either (a set with one lag), the operation's own lag is
-/// moved by as little as possible, up to max_shift, either way equally likely; such a key must not
-/// hold t's token, as it often would right beside the true source. What is still without a source
-/// is `none`: it has to be left out of the score as well as of the null, so that both are over the
-/// same operations.
+/// from the lags of the set (`set_lags`, count_lags over all prompts) among those that are possible
+/// at t, in proportion to their number. Where none of those is either (a set with one lag), the
+/// operation's own lag is moved by as little as possible, up to max_shift, either way equally
+/// likely; such a key must not hold t's token, as it often would right beside the true source. What
+/// is still without a source is `none`: it has to be left out of the score as well as of the null,
+/// so that both are over the same operations.
 ///
 /// How well lags are matched follows from the counts of origins and the lags of `sources`, and
 /// belongs in a report. Null sources are never the true ones, so that a score is no draw from its

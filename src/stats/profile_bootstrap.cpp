@@ -26,6 +26,7 @@ std::vector<double> column(std::span<const double> values, int64_t layers, int64
 /// Intervals of a statistic given by row; `size` is the scale of its rounding errors.
 BootstrapIntervals intervals_of_rows(std::vector<double> by_row, int64_t clusters, double level,
                                      double size) {
+  if (clusters < 2) return undefined_intervals();
   const std::span<double> all(by_row);
   return intervals_of(all.subspan(1 + clusters), by_row[0], all.subspan(1, clusters), level,
                       kRoundingShare * size);
@@ -140,6 +141,7 @@ ShapeBootstrap bootstrap_shape(const ProfileRows& rows, std::span<const double> 
         intervals_of_rows(column(rows.values, layers, layer), rows.clusters, level, size));
   const std::span resampled = std::span<const ProfileShape>(shapes).subspan(1 + rows.clusters);
   add_peaks(result, resampled, layers, level);
+  if (rows.clusters < 2) result.peak_low = result.peak_high = -1;
   add_shares(result, resampled);
   result.centroid =
       intervals_of_rows(std::move(centroids), rows.clusters, level, static_cast<double>(layers));

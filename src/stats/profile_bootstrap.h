@@ -44,7 +44,8 @@ struct ShapeBootstrap {
   std::vector<BootstrapIntervals> profile;  ///< [L]
   /// Layers between which at least `level` of the resamples' peaks lie, at most (1 - level) / 2 of
   /// them on either side: a percentile interval that ends at layers. A peak is discrete: it has no
-  /// standard error worth the name and no BCa interval. -1 where no resample has a peak.
+  /// standard error worth the name and no BCa interval. -1 where no resample has a peak, or with
+  /// fewer than 2 clusters.
   int64_t peak_low = -1;
   int64_t peak_high = -1;
   std::vector<double> peak_share;  ///< [L], share of the resamples with a peak; sums to 1
@@ -56,7 +57,8 @@ struct ShapeBootstrap {
 
 /// Cluster bootstrap of profile_shape. `baselines` is [L], the same for all rows, or [1 + G + B, L]
 /// (resampled_baselines); `upper` [L] is the same for all. Intervals as intervals_of makes them,
-/// with 0 < level < 1, rows that are NaN left out.
+/// with 0 < level < 1, rows that are NaN left out; with fewer than 2 clusters they are NaN, since
+/// every resample is the estimate.
 ///
 /// A fixed baseline leaves the null's own uncertainty over prompts out of the intervals. Bandwidth
 /// jumps when a second hump joins the run, so that its percentile interval is the one to quote, and

@@ -220,7 +220,7 @@ def antecedents():
         {"tokens": [1, 1, 5, 1, 4, 6, 6, 8, 2, 7, 4, 8, 1, 2]},  # one is left without
         # One period: no lag of the prompt fits; two kinds of keys.
         {"tokens": [9, 1, 2, 3, 4, 1, 2, 3, 4], "prefix": 1},
-        {"tokens": [1, 2, 3, 4, 5, 1, 2, 3, 4, 5], "offset": 0},
+        {"tokens": [1, 2, 3, 4, 1, 2, 3, 4], "offset": 0},
         {"tokens": [9, 9, 1, 2, 3, 1, 2, 3], "prefix": 2, "offset": -1},
         # No lag of the set fits either: they are moved, by one, or by two either way.
         {"tokens": [1, 2, 3, 4, 1, 2, 3, 4], "set_lags": {4: 9}, "max_shift": 2},
@@ -250,6 +250,7 @@ def antecedents():
             }
             for path, p in sorted(law.items())
         ]
+        case["draws"] = max(3000, int(6 / float(min(law.values()))))  # at least 6 of each expected
         case["critical"] = float(stats.chi2.isf(1e-6, len(law) - 1)) if len(law) > 1 else 0.0
         result.append(case)
     return result

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes stats.json: expected values of src/stats from NumPy, SciPy and statsmodels.
 
-    python -m venv venv && venv/bin/pip install numpy scipy statsmodels
+    python -m venv venv && venv/bin/pip install numpy==2.4.6 scipy==1.17.1 statsmodels==0.15.0
     venv/bin/python tests/golden/make_stats_goldens.py
 
 Nothing here calls mechsweep. "given_counts" feeds explicit resample counts to a slow

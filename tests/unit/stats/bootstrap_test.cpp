@@ -45,8 +45,8 @@ struct GivenCounts {
   std::vector<int> clusters;
   std::vector<double> values, denominator;
   ResampleCounts resamples;
-  double level;
-  int64_t cells;
+  double level = 0.0;
+  int64_t cells = 0;
 };
 
 GivenCounts given_counts() {

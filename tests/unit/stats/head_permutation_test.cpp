@@ -68,8 +68,8 @@ TEST(HeadPermutation, EqualHeadsAndNoHeads) {
 }
 
 TEST(HeadPermutation, DrawsDependOnSeedAndPurposeOnly) {
-  std::vector<double> scores;
-  for (int i = 0; i < 60; ++i) scores.push_back(std::sin(i * i));
+  std::vector<double> scores(60);
+  for (int i = 0; i < 60; ++i) scores[i] = std::sin(i * i);
   const auto run = [&](uint64_t seed, const char* purpose) {
     return permute_heads(scores, 10, 6, {.draws = 99, .seed = seed, .purpose = purpose}).band.upper;
   };

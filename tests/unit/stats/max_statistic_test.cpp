@@ -87,14 +87,16 @@ TEST(MaxStatistic, CellsOfAllBlocksEnterTheMaximum) {
 }
 
 TEST(MaxStatistic, RoundingDecidesNothing) {
-  // All sums are +-0.1 * odd numbers; sums in another order differ in the last bit.
-  std::vector<double> values(10, 0.1);
-  values[9] = -0.1;
-  const SignFlips flips = draw_sign_flips(10, {.flips = 1024});
-  const auto test = sign_flip_tests({values, 10, 1}, own_clusters(10), flips, {})[0];
-  // |S| >= .8: zero, one, nine or ten turned signs of ten.
-  EXPECT_DOUBLE_EQ(test.p_value, 22.0 / 1024.0);
-  EXPECT_DOUBLE_EQ(test.adjusted_p_value, 22.0 / 1024.0);
+  // In tenths, 76 of the 256 sums are at least as far from 0 as the observed 1.3 (counted in whole
+  // numbers); in floating point 10 of them fall short by a last bit as means, 18 studentised.
+  const std::vector<double> values{0.1, 0.2, 0.3, -0.6, 0.7, 0.1, 0.3, 0.2};
+  const SignFlips flips = draw_sign_flips(8, {.flips = 256});
+  for (const auto statistic : {CellStatistic::studentised, CellStatistic::mean}) {
+    const auto test =
+        sign_flip_tests({values, 8, 1}, own_clusters(8), flips, {.statistic = statistic})[0];
+    EXPECT_DOUBLE_EQ(test.p_value, 76.0 / 256.0);
+    EXPECT_DOUBLE_EQ(test.adjusted_p_value, 76.0 / 256.0);
+  }
 }
 
 TEST(MaxStatistic, StudentisedLetsAQuietCellBeFoundBesideANoisyOne) {

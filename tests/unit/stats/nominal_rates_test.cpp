@@ -148,8 +148,8 @@ TEST(NominalRates, PeakAboveItsNull) {
 
 /// How often the sum over randomly chosen heads of an 8 by 8 grid beats random draws.
 int count_draws(DrawMatch match, ChosenHeads rule, uint32_t k) {
-  std::vector<HeadPlace> grid;
-  for (int32_t place = 0; place < 64; ++place) grid.push_back({place / 8, place % 8});
+  std::vector<HeadPlace> grid(64);
+  for (int32_t place = 0; place < 64; ++place) grid[place] = {place / 8, place % 8};
   return count_findings("draws", [&](Trial& trial) {
     const auto effects = trial.normal(64);
     std::vector<HeadPlace> chosen;

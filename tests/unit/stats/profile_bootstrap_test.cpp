@@ -93,15 +93,14 @@ TEST(ProfileBootstrap, RowsMatchTheSlowImplementation) {
                   "baselines");
 }
 
-/// One cluster (two equal jackknife rows would do as well) and resamples whose peaks are given.
+/// Two clusters and resamples whose peaks are given.
 ProfileRows rows_with_peaks(std::span<const int> counts) {
-  ProfileRows rows{{}, 1, std::ssize(counts)};
+  ProfileRows rows{{}, 2, std::ssize(counts)};
   const auto add = [&](size_t peak) {
     for (size_t layer = 0; layer < counts.size(); ++layer)
       rows.values.push_back(layer == peak ? 1.0 : 0.0);
   };
-  add(0);
-  add(0);
+  for (int row = 0; row < 3; ++row) add(0);
   for (size_t layer = 0; layer < counts.size(); ++layer)
     for (int i = 0; i < counts[layer]; ++i) add(layer);
   return rows;
@@ -122,8 +121,9 @@ TEST(ProfileBootstrap, PeakIntervalsEndAtLayersAndHoldTheLevel) {
 
 TEST(ProfileBootstrap, RowsWithoutAPeakOrInsideTheNullAreCounted) {
   const double nan = std::nan("");
+  // The estimate and two jackknife rows, then: outside, no profile, inside, outside and clipped.
   const ProfileRows rows{
-      {0, 1, 0, 0, 1, 0, /*resamples*/ 0, 1, 0, nan, nan, nan, 0, 0, 0.3, 0, 1, 0.9}, 1, 3};
+      {0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, nan, nan, nan, 0, 0, 0.3, 0, 1, 0.9}, 2, 3};
   const std::vector<double> zeros(3, 0.0), upper(3, 0.5);
   const auto answer = bootstrap_shape(rows, zeros, upper, 0.9);
   EXPECT_DOUBLE_EQ(answer.outside_share, 0.5);
@@ -131,6 +131,18 @@ TEST(ProfileBootstrap, RowsWithoutAPeakOrInsideTheNullAreCounted) {
   EXPECT_EQ(answer.bandwidth.replicates, 2);
   EXPECT_EQ(answer.centroid.replicates, 3);
   expect_all_same(answer.peak_share, std::vector{0.0, 2.0 / 3.0, 1.0 / 3.0}, 1e-15, "share");
+}
+
+TEST(ProfileBootstrap, OneClusterHasNoIntervals) {
+  const std::vector<double> values{0.0, 1.0, 0.2, 0.0, 1.0, 0.3}, zeros(3, 0.0);  // [2, 3]
+  const std::vector<int> clusters{0, 0};
+  const ProfileRows rows{resampled_means({values, 2, 3}, clusters, {4, 1, {1, 1, 1, 1}}), 1, 3};
+  const auto answer = bootstrap_shape(rows, zeros, zeros, 0.9);
+  EXPECT_EQ(answer.estimate.peak, 1);
+  EXPECT_TRUE(std::isnan(answer.centroid.standard_error));
+  EXPECT_TRUE(std::isnan(answer.bandwidth.percentile_low));
+  EXPECT_TRUE(std::isnan(answer.profile[1].bca_high));
+  EXPECT_EQ(answer.peak_low, -1);
 }
 
 }  // namespace

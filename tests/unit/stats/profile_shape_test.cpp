@@ -56,6 +56,15 @@ TEST(ProfileShape, ATriangleIsAsWideAsGeometrySays) {
   EXPECT_FALSE(shape.clipped);
 }
 
+TEST(ProfileShape, ALayerAtHalfEndsTheRun) {
+  const std::vector<double> zeros(6, 0.0);
+  const auto between = profile_shape(std::vector{0.0, 1.0, 0.5, 0.9, 0.0, 0.0}, zeros, zeros);
+  EXPECT_DOUBLE_EQ(between.right, 2.0);
+  const auto last = profile_shape(std::vector{0.0, 0.0, 0.0, 0.0, 1.0, 0.5}, zeros, zeros);
+  EXPECT_DOUBLE_EQ(last.right, 5.0);
+  EXPECT_FALSE(last.clipped);
+}
+
 TEST(ProfileShape, DepthsAreRelative) {
   EXPECT_DOUBLE_EQ(depth_of(6.0, 24), 0.25);
   EXPECT_DOUBLE_EQ(centre_depth_of(0.0, 2), 0.25);
