@@ -30,7 +30,7 @@ constexpr int64_t kDraws = 99;
 
 /// What every trial gets: its number and its own noise.
 struct Trial {
-  uint64_t number;
+  uint64_t number = 0;
   RandomStream stream;
 
   [[nodiscard]] std::vector<double> normal(int64_t count) {
