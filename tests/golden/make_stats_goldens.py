@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
-"""Writes stats.json: expected values of src/stats from NumPy and SciPy.
+"""Writes stats.json: expected values of src/stats from NumPy, SciPy and statsmodels.
 
-    python -m venv venv && venv/bin/pip install numpy scipy
+    python -m venv venv && venv/bin/pip install numpy==2.4.6 scipy==1.17.1 statsmodels==0.15.0
     venv/bin/python tests/golden/make_stats_goldens.py
 
 Nothing here calls mechsweep. "given_counts" feeds explicit resample counts to a slow
 implementation that writes every resample out as a list of prompts; "scipy_bootstrap" is
-scipy.stats.bootstrap with resamples of its own, to be met within Monte-Carlo error.
+scipy.stats.bootstrap with resamples of its own, to be met within Monte-Carlo error. Profiles are
+in golden_stats_profiles.py, tests of hypotheses in golden_stats_tests.py. The versions that made
+stats.json stand in its `made_by`.
 """
 
 import json
 import pathlib
 
+import golden_stats_profiles
+import golden_stats_tests
 import numpy as np
 import scipy
+import statsmodels
 from scipy import stats
 
 LEVEL = 0.9
@@ -21,6 +26,8 @@ LEVEL = 0.9
 
 def plain(value):
     """NumPy to JSON; NaN becomes null."""
+    if isinstance(value, np.bool_):
+        return bool(value)
     if isinstance(value, np.ndarray):
         return [plain(item) for item in value]
     if isinstance(value, (np.floating, float)):
@@ -141,7 +148,7 @@ def scipy_bootstrap(rng):
 def clean(tree):
     if isinstance(tree, dict):
         return {key: clean(value) for key, value in tree.items()}
-    if isinstance(tree, list):
+    if isinstance(tree, (list, tuple)):
         return [clean(value) for value in tree]
     return plain(tree)
 
@@ -182,7 +189,8 @@ def main():
             [[np.nanmean(h) if np.isfinite(h).any() else np.nan for h in row] for row in cube]
         )
     golden = {
-        "made_by": f"make_stats_goldens.py, numpy {np.__version__}, scipy {scipy.__version__}",
+        "made_by": f"make_stats_goldens.py, numpy {np.__version__}, scipy {scipy.__version__}, "
+        f"statsmodels {statsmodels.__version__}",
         "normal": {
             "x": plain(x),
             "cdf": plain(stats.norm.cdf(x)),
@@ -203,6 +211,8 @@ def main():
         "profile": {"values": plain(cube), "expected": plain(profile)},
         "given_counts": given_counts(rng),
         "scipy_bootstrap": scipy_bootstrap(rng),
+        **golden_stats_profiles.golden(),
+        **golden_stats_tests.golden(),
     }
     path = pathlib.Path(__file__).with_name("stats.json")
     lines = [f"{json.dumps(key)}: {json.dumps(clean(value))}" for key, value in golden.items()]

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "core/error.h"
@@ -15,17 +14,11 @@
 namespace mechsweep {
 namespace {
 
+using testing::expect_same;
 using testing::number;
 using testing::numbers;
+using testing::own_clusters;
 using testing::stats_golden;
-
-void expect_same(double actual, double expected, double tolerance, const std::string& what) {
-  if (std::isnan(expected)) {
-    EXPECT_TRUE(std::isnan(actual)) << what << " is " << actual;
-  } else {
-    EXPECT_NEAR(actual, expected, tolerance) << what;
-  }
-}
 
 void expect_golden(const std::vector<CellEstimate>& cells, const Json& golden) {
   ASSERT_EQ(cells.size(), golden.size());
@@ -52,8 +45,8 @@ struct GivenCounts {
   std::vector<int> clusters;
   std::vector<double> values, denominator;
   ResampleCounts resamples;
-  double level;
-  int64_t cells;
+  double level = 0.0;
+  int64_t cells = 0;
 };
 
 GivenCounts given_counts() {
@@ -116,12 +109,6 @@ std::vector<double> random_values(int64_t count, uint64_t seed) {
   std::vector<double> values(count);
   for (double& value : values) value = stream.uniform() - 0.4;
   return values;
-}
-
-std::vector<int> own_clusters(int count) {
-  std::vector<int> clusters(count);
-  std::iota(clusters.begin(), clusters.end(), 0);
-  return clusters;
 }
 
 /// Equality of every bit, NaN included.
