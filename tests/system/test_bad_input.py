@@ -111,7 +111,11 @@ BAD_GENERATED = {
     "a word that is two": (WORDS | {"path": "two.txt"}, INPUT, ["two.txt:2", "Mary Ann"]),
     "a lag that leaves no target": (WORDS | {"lags": [1, 7]}, USAGE, ["lag of 7", "seq_len"]),
     "fewer prompts than lags": (WORDS | {"lags": [1, 2, 4]}, USAGE, ["count", "at least 3"]),
-    "longer than the model takes": (COPY | {"examples": 7, "example_separator": 6}, USAGE, ["79", "64"]),
+    "longer than the model takes": (
+        COPY | {"examples": 7, "example_separator": 6},
+        USAGE,
+        ["79", "64"],
+    ),
     "a separator that is no token": (COPY | {"separator": 101}, USAGE, ["separator", "101"]),
     "a text as separator": (COPY | {"separator": " ->"}, USAGE, ["separator", "tokenizer"]),
     "letters without a tokenizer": (COPY | {"pool": "letters"}, USAGE, ["letters", "tokenizer"]),
