@@ -108,6 +108,8 @@ TEST_P(RepeatedWords, TheTextIsTheSameForAllModels) {
   for (size_t i = 0; i < alone.size(); ++i) {
     EXPECT_EQ(first[i].text, second[i].text);
     EXPECT_EQ(first[i].text.find('Q'), std::string::npos);
+    const std::set<int32_t> words(second[i].tokens.begin() + 1, second[i].tokens.end());
+    EXPECT_EQ(words.size(), std::vector<size_t>({2, 4, 8})[i % 3]) << second[i].text;
     const bool had_q = alone[i].text.find('Q') != std::string::npos;
     EXPECT_EQ(alone[i].text == first[i].text, !had_q);
     changed += had_q ? 1 : 0;
