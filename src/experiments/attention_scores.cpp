@@ -23,6 +23,13 @@ bool is_built_in(const std::string& name) {
   return std::find(kBuiltIn.begin(), kBuiltIn.end(), name) != kBuiltIn.end();
 }
 
+/// The pairs that a score which is not built in names: `NAME`, or `pairs.NAME` where NAME is that
+/// of a built-in score.
+std::string name_of_pairs(const std::string& score) {
+  const std::string prefix = "pairs.";
+  return score.starts_with(prefix) ? score.substr(prefix.size()) : score;
+}
+
 /// Names that datasets and axes have already, and what HDF5 takes for a path.
 bool is_reserved(const std::string& name) {
   static const std::vector<std::string> kReserved = {kOffsetArray, "prompt", "layer", "head",
@@ -92,13 +99,8 @@ class AttentionScoresRun final : public Run {
     for (const std::string& name : parameters_.scores) {
       const auto& prompts = context.prompts->prompts;
       const bool has_pairs = std::any_of(prompts.begin(), prompts.end(), [&](const Prompt& prompt) {
-        return prompt.pairs.contains(name);
+        return prompt.pairs.contains(name_of_pairs(name));
       });
-      if (is_built_in(name) && has_pairs)
-        fail(ErrorKind::input,
-             "prompts of set '{}' have `pairs` called '{}', the name of a built-in score; rename "
-             "them in the prompt file",
-             context.prompts->id, name);
       if (!is_built_in(name) && !has_pairs)
         fail(ErrorKind::usage,
              "score '{}' is neither built in (previous_token, duplicate_token, induction, "
@@ -149,7 +151,9 @@ class AttentionScoresRun final : public Run {
             {"definition_induction", "mean over q of the sum over s in S(q) of A[q, s+1], s+1 < q"},
             {"definition_anti_induction", "mean over q of the sum over s in S(q) of A[q, s-1]"},
             {"definition_offset_score", "mean over q of the sum over s in S(q) of A[q, s+offset]"},
-            {"definition_pairs", "every other score: mean of A[q, k] over the prompt's own pairs"}};
+            {"definition_pairs",
+             "every other score: mean of A[q, k] over the prompt's own pairs of that name, or of "
+             "NAME where the score is pairs.NAME"}};
   }
 
   [[nodiscard]] double flops(int /*stage*/, int64_t prompt, int64_t /*first*/) const override {
@@ -186,7 +190,7 @@ class AttentionScoresRun final : public Run {
         const int offset = name == "duplicate_token" ? 0 : name == "induction" ? 1 : -1;
         keys.push_back(occurrence_keys(prompt, parameters_.occurrence, offset));
       } else {
-        keys.push_back(pair_keys(prompt, name));
+        keys.push_back(pair_keys(prompt, name_of_pairs(name)));
       }
     }
     for (int i = 0; i < kOffsets; ++i)
@@ -217,7 +221,7 @@ class AttentionScoresRun final : public Run {
     if (name == "duplicate_token") return "attention to the earlier copy of the token";
     if (name == "induction") return "attention to the token after the earlier copy";
     if (name == "anti_induction") return "attention to the token before the earlier copy";
-    return "attention over the prompts' pairs '" + name + "'";
+    return "attention over the prompts' pairs '" + name_of_pairs(name) + "'";
   }
 
   RunContext context_;

@@ -10,6 +10,24 @@ namespace mechsweep {
 
 namespace {
 
+/// The models that some experiment computes with this prompt set, in the order of the sweep.
+std::vector<ModelTokenizer> models_of_prompts(const Plan& plan, const std::string& prompts_id) {
+  const auto names = [](const std::vector<std::string>& ids, const std::string& id) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+  };
+  std::vector<ModelTokenizer> models;
+  for (const PlannedModel& model : plan.models) {
+    const std::string& id = model.entry->id;
+    const bool is_used =
+        std::any_of(plan.sweep.experiments.begin(), plan.sweep.experiments.end(),
+                    [&](const ExperimentEntry& entry) {
+                      return names(entry.prompts, prompts_id) && names(entry.models, id);
+                    });
+    if (is_used) models.push_back({id, model.checkpoint.tokenizer.get()});
+  }
+  return models;
+}
+
 /// The same prompt set for the same model is made once, however many experiments use it.
 int planned_prompts(Plan& plan, int model, const std::string& prompts_id) {
   for (size_t i = 0; i < plan.prompts.size(); ++i)
@@ -22,7 +40,8 @@ int planned_prompts(Plan& plan, int model, const std::string& prompts_id) {
                               .max_positions = checkpoint.config.max_positions,
                               .bos_token = checkpoint.config.bos_token,
                               .seed = plan.sweep.seed,
-                              .config_folder = plan.sweep.folder};
+                              .config_folder = plan.sweep.folder,
+                              .compared = models_of_prompts(plan, prompts_id)};
   auto planned = std::make_unique<PlannedPrompts>();
   planned->model = model;
   try {

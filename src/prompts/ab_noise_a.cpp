@@ -1,53 +1,22 @@
-#include <array>
 #include <utility>
 
 #include "core/random.h"
 #include "prompts/generator.h"
 #include "prompts/prefix.h"
 #include "prompts/prompt_kinds.h"
+#include "prompts/token_pool.h"
 
 namespace mechsweep {
 
 namespace {
 
-constexpr int kLetters = 26;
-using LetterTokens = std::array<int32_t, kLetters>;
-
-/// The token of each letter A to Z, written in `form` ("A" or " A"). Throws Error{usage} when the
-/// model has no tokenizer, or a letter is not one token of its own.
-LetterTokens letter_tokens(const std::string& set_id, const std::string& form,
-                           const PromptContext& context) {
-  if (!context.tokenizer)
-    fail(ErrorKind::usage,
-         "prompts '{}': the model has no tokenizer, so letters cannot be made; use repeated_random "
-         "or a file of token ids",
-         set_id);
-  LetterTokens tokens{};
-  for (int letter = 0; letter < kLetters; ++letter) {
-    std::string text = form;
-    text.back() = static_cast<char>('A' + letter);
-    const std::vector<int32_t> ids = context.tokenizer->encode(text).ids;
-    if (ids.size() != 1)
-      fail(ErrorKind::usage,
-           "prompts '{}': the letter '{}' is {} tokens for this model, not one; try another "
-           "letter_form",
-           set_id, text, ids.size());
-    for (int earlier = 0; earlier < letter; ++earlier)
-      if (tokens[earlier] == ids[0])
-        fail(ErrorKind::usage,
-             "prompts '{}': the letters {} and {} written as '{}' are the same token {} for this "
-             "model; try another letter_form",
-             set_id, static_cast<char>('A' + earlier), text.back(), form, ids[0]);
-    tokens[letter] = ids[0];
-  }
-  return tokens;
-}
-
 /// prefix, A, B, noise..., A: the answer at the last position is B. A and B are distinct random
 /// letters; noise is drawn with replacement, never A or B, from the other letters or from the
 /// vocabulary. The corrupt partner has a third letter C in B's place and is the same otherwise, so
 /// that the clean targets ask of it how far it still says B. Wrong answers: with letters as noise
-/// every letter but B, with vocabulary noise C alone. Spans: a_first, b, noise, a_second.
+/// every letter but B, with vocabulary noise C alone. Spans: a_first, b, noise, a_second. Pairs of
+/// the second A: duplicate (the first A) and source (B); with letters as noise the built-in scores
+/// average over repeated noise, too.
 class AbNoiseA final : public PromptSource {
  public:
   AbNoiseA(std::string id, MapReader& reader)
@@ -68,11 +37,9 @@ class AbNoiseA final : public PromptSource {
 
   [[nodiscard]] std::vector<Prompt> make(const PromptContext& context) const override {
     const std::vector<int32_t> prefix = prefix_tokens(prefix_, context);
-    const LetterTokens letters = letter_tokens(id_, letter_form_, context);
+    const std::vector<int32_t> letters = letter_tokens(id_, letter_form_, context);
     check_generated_length(id_, static_cast<int64_t>(prefix.size()) + 3 + noise_, context);
-    const std::vector<int32_t> pool = from_letters()
-                                          ? std::vector<int32_t>(letters.begin(), letters.end())
-                                          : ordinary_tokens(context, prefix);
+    const std::vector<int32_t> pool = from_letters() ? letters : ordinary_tokens(context, prefix);
     std::vector<Prompt> prompts;
     for (int64_t i = 0; i < count_; ++i)
       prompts.push_back(make_one(i, prefix, letters, pool, context.seed));
@@ -83,17 +50,14 @@ class AbNoiseA final : public PromptSource {
   [[nodiscard]] bool from_letters() const { return noise_pool_ == "letters"; }
 
   [[nodiscard]] Prompt make_one(int64_t index, const std::vector<int32_t>& prefix,
-                                const LetterTokens& letters, const std::vector<int32_t>& pool,
-                                uint64_t seed) const {
+                                const std::vector<int32_t>& letters,
+                                const std::vector<int32_t>& pool, uint64_t seed) const {
     RandomStream random(seed, "prompts/" + id_, static_cast<uint64_t>(index));
-    const auto drawn = random.sample_without_replacement(kLetters, 3);
+    const auto drawn = random.sample_without_replacement(static_cast<uint32_t>(letters.size()), 3);
     const int32_t a = letters[drawn[0]];
     const int32_t b = letters[drawn[1]];
     const int32_t c = letters[drawn[2]];
-    Prompt prompt;
-    prompt.id = fmt::format("p{}", index);
-    prompt.prefix_length = static_cast<int32_t>(prefix.size());
-    prompt.tokens = prefix;
+    Prompt prompt = begin_prompt(index, prefix);
     prompt.tokens.insert(prompt.tokens.end(), {a, b});
     for (int64_t i = 0; i < noise_; ++i) prompt.tokens.push_back(noise_token(random, pool, a, b));
     prompt.tokens.push_back(a);
@@ -106,6 +70,7 @@ class AbNoiseA final : public PromptSource {
                     {"b", {first + 1, first + 2}},
                     {"a_second", {last, last + 1}}};
     if (noise_ > 0) prompt.spans["noise"] = {first + 2, last};
+    prompt.pairs = {{"duplicate", {{last, first}}}, {"source", {{last, first + 1}}}};
 
     Target target{last, b, {}};
     if (from_letters()) {

@@ -5,11 +5,18 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/config_node.h"
 #include "prompts/prompt.h"
 
 namespace mechsweep {
+
+/// A model and how it cuts text.
+struct ModelTokenizer {
+  std::string model;                     ///< id in the config
+  const Tokenizer* tokenizer = nullptr;  ///< null when the model has none
+};
 
 /// What a prompt generator may know of the model its prompts are for.
 struct PromptContext {
@@ -19,6 +26,9 @@ struct PromptContext {
   int bos_token = -1;
   uint64_t seed = 0;
   std::string config_folder;  ///< relative paths are relative to this
+  /// Every model that this prompt set is made for, this one among them: prompts that are to be the
+  /// same text for all of them use only what all of them can express. Empty: this model alone.
+  std::vector<ModelTokenizer> compared = {};
 };
 
 /// The checked parameters of one entry of `prompts:`; makes its prompts for any model.

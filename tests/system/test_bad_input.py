@@ -102,6 +102,36 @@ def test_missing_prompt_file(folder):
     check_refused(folder, arguments, INPUT, ["gone.jsonl"])
 
 
+WORDS = {"kind": "names", "count": 2, "lags": [1, 2], "seq_len": 8, "path": "words.txt"}
+COPY = {"kind": "unique_copy", "count": 2, "length": 4, "examples": 0, "separator": 5}
+
+BAD_GENERATED = {
+    "words without a tokenizer": (WORDS, USAGE, ["'m'", "tokenizer", "words"]),
+    "no list of words": (WORDS | {"path": "gone.txt"}, INPUT, ["gone.txt"]),
+    "a word that is two": (WORDS | {"path": "two.txt"}, INPUT, ["two.txt:2", "Mary Ann"]),
+    "a lag that leaves no target": (WORDS | {"lags": [1, 7]}, USAGE, ["lag of 7", "seq_len"]),
+    "fewer prompts than lags": (WORDS | {"lags": [1, 2, 4]}, USAGE, ["count", "at least 3"]),
+    "longer than the model takes": (
+        COPY | {"examples": 7, "example_separator": 6},
+        USAGE,
+        ["79", "64"],
+    ),
+    "a separator that is no token": (COPY | {"separator": 101}, USAGE, ["separator", "101"]),
+    "a text as separator": (COPY | {"separator": " ->"}, USAGE, ["separator", "tokenizer"]),
+    "letters without a tokenizer": (COPY | {"pool": "letters"}, USAGE, ["letters", "tokenizer"]),
+    "no separator of examples": (COPY | {"examples": 1}, USAGE, ["example_separator"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_GENERATED)
+def test_generated_prompts(folder, case):
+    changes, status, words = BAD_GENERATED[case]
+    (folder / "in" / "words.txt").write_text("Anna\nBob\nCarl\n")
+    (folder / "in" / "two.txt").write_text("Anna\nMary Ann\n")
+    config = config_of(folder, prompts=[{"id": "p", "prefix": "none"} | changes])
+    check_refused(folder, ("plan", config), status, words)
+
+
 # --- configs -----------------------------------------------------------------------------------
 
 BAD_CONFIGS = {

@@ -146,12 +146,24 @@ TEST_F(AttentionScoresTest, WrongScoresAreNamed) {
             }),
             "usage: score 'inducton' is neither built in (previous_token, duplicate_token, "
             "induction, anti_induction) nor a name in the `pairs` of any prompt of set 'p'");
-  prompts_.prompts[0].pairs["induction"] = {{1, 0}};
   EXPECT_EQ(failure([&] {
-              bind_run({{"scores", "induction"}});
+              bind_run({{"scores", "pairs.induction"}});
             }),
-            "input: prompts of set 'p' have `pairs` called 'induction', the name of a built-in "
-            "score; rename them in the prompt file");
+            "usage: score 'pairs.induction' is neither built in (previous_token, duplicate_token, "
+            "induction, anti_induction) nor a name in the `pairs` of any prompt of set 'p'");
+}
+
+TEST_F(AttentionScoresTest, PairsWithTheNameOfABuiltInScoreAreAskedForInFull) {
+  prompts_.prompts[1].pairs["induction"] = {{5, 0}};
+  const auto run = bind_run({{"scores", {"induction", "pairs.induction", "pairs.copy"}}});
+  EXPECT_EQ(run->arrays()[1].name, "pairs.induction");
+  SpellingExecutor executor(model_);
+  const UnitResult result = run->execute(0, {0, 2}, {0, 0}, executor);
+  // A[q, k] is 10 q + k in the first head of the first layer; the second prompt is the one with
+  // pairs. Built in: mean of (32, 43, 54); the pairs: 50, and mean of (54, 30).
+  EXPECT_EQ(values_of<double>(result.blocks[0])[4], 43);
+  EXPECT_EQ(values_of<double>(result.blocks[1])[4], 50);
+  EXPECT_EQ(values_of<double>(result.blocks[2])[4], 42);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <openssl/sha.h>
 
+#include <map>
 #include <set>
 
 #include <fmt/ranges.h>
@@ -262,6 +263,71 @@ TEST(Plan, WhatDoesNotFitIsNamedWithItsExperimentModelAndPrompts) {
               HasSubstr("experiment 'heads' on model 'llama': `heads` names L0H4"));
   EXPECT_THAT(failure("period: 4", "period: 60"), HasSubstr("prompts 'rep' for model 'llama': "));
   EXPECT_THAT(failure("llama-random}", "nowhere}"), HasSubstr("c.yaml: model 'llama': "));
+}
+
+/// The random Llama in a folder of its own, with a byte-level tokenizer that knows the words " a",
+/// " b", ... as one token each and, beyond them, single bytes only.
+void write_worded_model(const std::string& path, const std::string& words) {
+  std::filesystem::create_directory(path);
+  for (const char* file : {"config.json", "model.safetensors"})
+    std::filesystem::create_symlink(test_plan::checkpoint("llama-random") + "/" + file,
+                                    path + "/" + file);
+  Json vocabulary, merges = Json::array();
+  for (const char* piece : {"\u0120", "a", "b", "c", "d"}) vocabulary[piece] = vocabulary.size();
+  for (const char word : words) {
+    vocabulary[std::string("\u0120") + word] = vocabulary.size();
+    merges.push_back(std::string("\u0120 ") + word);
+  }
+  const Json tokenizer = {{"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}}},
+                          {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
+                          {"decoder", {{"type", "ByteLevel"}}}};
+  std::ofstream(path + "/tokenizer.json") << tokenizer.dump();
+}
+
+/// The texts of every prompt set, by model, or what is wrong with the sweep.
+std::map<std::string, std::vector<std::string>> texts_of(const std::string& first_words,
+                                                         const std::string& second_words,
+                                                         const std::string& lags,
+                                                         std::string* refusal = nullptr) {
+  const Folder folder;
+  write_worded_model(folder.file("one"), first_words);
+  write_worded_model(folder.file("two"), second_words);
+  folder.write("words.txt", "a\nb\nc\nd\n");
+  std::map<std::string, std::vector<std::string>> texts;
+  try {
+    OpenedSweep opened = open_sweep(folder.write(
+        "c.yaml",
+        "name: words\nmodels:\n  - {id: one, path: one}\n  - {id: two, path: two}\nprompts:\n"
+        "  - {id: w, kind: abab, count: 12, lags: " +
+            lags +
+            ", seq_len: 8, path: words.txt, prefix: none}\nexperiments:\n"
+            "  - {id: s, kind: attention_scores, scores: [induction]}\n"));
+    auto hashes = hash_models(opened);
+    const Plan plan = make_plan(std::move(opened), std::move(hashes));
+    for (const auto& planned : plan.prompts)
+      for (const Prompt& prompt : planned->set.prompts)
+        texts[plan.models[planned->model].entry->id].push_back(prompt.text);
+  } catch (const Error& error) {
+    EXPECT_NE(refusal, nullptr) << error.what();
+    if (refusal != nullptr) *refusal = error.what();
+  }
+  return texts;
+}
+
+TEST(Plan, ModelsThatShareAPromptSetGetTheSameWords) {
+  const auto texts = texts_of("abd", "bcda", "[1, 2, 3]");
+  ASSERT_EQ(texts.size(), 2U);
+  EXPECT_EQ(texts.at("one").size(), 12U);
+  EXPECT_EQ(texts.at("one"), texts.at("two"));
+  for (const std::string& text : texts.at("one"))
+    EXPECT_EQ(text.find('c'), std::string::npos) << "one model has no token for it: " << text;
+  std::string refusal;
+  (void)texts_of("abd", "bcda", "[4]", &refusal);
+  EXPECT_THAT(refusal, testing::EndsWith(
+                           "words.txt has 4 words, of which 1 are not one token of their own for "
+                           "model 'one', such as 'c' (2 tokens); 3 are left and 4 are needed; give "
+                           "a longer list, or leave out the lag 4"));
+  EXPECT_THAT(refusal, testing::StartsWith("prompts 'w' for model 'one': "));
 }
 
 }  // namespace

@@ -50,6 +50,8 @@ TEST(AbNoiseA, AsksForTheLetterAfterTheFirstA) {
     EXPECT_EQ(prompt.spans,
               (std::map<std::string, Span>{
                   {"a_first", {1, 2}}, {"b", {2, 3}}, {"noise", {3, 35}}, {"a_second", {35, 36}}}));
+    EXPECT_EQ(prompt.pairs, (std::map<std::string, PositionPairs>{{"duplicate", {{35, 1}}},
+                                                                  {"source", {{35, 2}}}}));
     EXPECT_TRUE(prompt.template_label.empty());
     EXPECT_NO_THROW(check_prompt(prompt, 400, 36));
   }

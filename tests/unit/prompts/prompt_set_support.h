@@ -19,6 +19,19 @@ inline ConfigNode config_scalar(const std::string& text) {
   return node;
 }
 
+/// A plain scalar or, between brackets, a list of them: "[1, 2]".
+inline ConfigNode config_value(const std::string& text) {
+  if (!text.starts_with('[')) return config_scalar(text);
+  ConfigNode list;
+  list.kind = ConfigNode::Kind::list;
+  for (size_t at = text.find_first_not_of("[, ]"); at != std::string::npos;) {
+    const size_t end = text.find_first_of(",]", at);
+    list.items.push_back(config_scalar(text.substr(at, end - at)));
+    at = text.find_first_not_of(", ]", end);
+  }
+  return list;
+}
+
 /// One entry of `prompts:`, as key and value pairs, read the way a caller reads it.
 class PromptEntry {
  public:
@@ -28,8 +41,10 @@ class PromptEntry {
     node_.kind = ConfigNode::Kind::map;
     node_.path = "prompts[0]";
     for (const auto& [key, value] : values) {
-      ConfigNode child = config_scalar(value);
+      ConfigNode child = config_value(value);
       child.path = "prompts[0]." + key;
+      for (size_t i = 0; i < child.items.size(); ++i)
+        child.items[i].path = child.path + "[" + std::to_string(i) + "]";
       node_.entries.push_back({key, {}, std::move(child)});
     }
     MapReader reader(node_, problems_);

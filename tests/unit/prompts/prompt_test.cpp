@@ -150,7 +150,10 @@ TEST(PromptTable, HasEveryKindOnce) {
     EXPECT_FALSE(kind.summary.empty());
     names.insert(kind.name);
   }
-  EXPECT_EQ(names, (std::set<std::string_view>{"repeated_random", "ab_noise_a", "file"}));
+  EXPECT_EQ(names,
+            (std::set<std::string_view>{"repeated_random", "ab_noise_a", "planted_pair",
+                                        "multi_token_copy", "unique_copy", "reversed_unique_copy",
+                                        "abab", "names", "natural_repeats", "file"}));
   EXPECT_EQ(prompt_table().size(), names.size());
 }
 
