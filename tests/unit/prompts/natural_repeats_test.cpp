@@ -95,11 +95,11 @@ TEST_F(NaturalRepeats, TargetsAndPairsGoByThePlaceNotTheToken) {
     for (int32_t i = 0; i < 5; ++i) {
       const int32_t query = 7 + i;
       EXPECT_EQ(prompt.targets[i], (Target{query, prompt.tokens[query + 1], {}}));
-      expected["previous"].push_back({query, query - 1});
-      expected["duplicate"].push_back({query, 1 + i});
-      expected["induction"].push_back({query, 2 + i});
-      expected["source"].push_back({query, 2 + i});
-      if (i > 0) expected["anti_induction"].push_back({query, i});
+      expected["previous"].emplace_back(query, query - 1);
+      expected["duplicate"].emplace_back(query, 1 + i);
+      expected["induction"].emplace_back(query, 2 + i);
+      expected["source"].emplace_back(query, 2 + i);
+      if (i > 0) expected["anti_induction"].emplace_back(query, i);
     }
     EXPECT_EQ(prompt.pairs, expected);
   }

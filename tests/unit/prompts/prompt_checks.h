@@ -40,12 +40,12 @@ inline std::map<std::string, PositionPairs> searched_pairs(const Prompt& prompt,
   std::map<std::string, PositionPairs> pairs;
   for (const int32_t query : queries) {
     const int32_t earlier = earlier_place(prompt, query);
-    if (query - 1 >= prompt.prefix_length) pairs["previous"].push_back({query, query - 1});
-    pairs["duplicate"].push_back({query, earlier});
+    if (query - 1 >= prompt.prefix_length) pairs["previous"].emplace_back(query, query - 1);
+    pairs["duplicate"].emplace_back(query, earlier);
     for (const auto& [name, key] : std::map<std::string, int32_t>{{"induction", earlier + 1},
                                                                   {"anti_induction", earlier - 1},
                                                                   {"source", earlier + step}})
-      if (key >= keys.begin && key < keys.end && key < query) pairs[name].push_back({query, key});
+      if (key >= keys.begin && key < keys.end && key < query) pairs[name].emplace_back(query, key);
   }
   return pairs;
 }
