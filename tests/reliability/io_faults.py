@@ -167,7 +167,7 @@ def cases_of(workloads: list[Workload], base: Path) -> list[Case]:
 
 
 def campaign(base: Path, count: int, seed: int, jobs: int, only: str = "") -> Campaign:
-    workloads = [w for w in tools.make_workloads(base) if only in w.name]
+    workloads = [w for w in tools.make_workloads(base) if re.search(only, w.name)]
     cases = tools.sample(cases_of(workloads, base), count, seed)
     result = Campaign(jobs)
 
@@ -254,7 +254,7 @@ def check_shim(base: Path) -> int:
 
 def main() -> int:
     parser = tools.parser(__doc__, 0)
-    parser.add_argument("--only", default="", help="workloads whose name has this in it")
+    parser.add_argument("--only", default="", help="a pattern: workloads whose name matches")
     parser.add_argument("--check-shim", action="store_true", help="compare with strace and stop")
     options = parser.parse_args()
     with tools.Scratch(options.work) as base:

@@ -221,7 +221,7 @@ def scenarios_of(base: Path, only: str) -> list[Scenario]:
     reduce, merge, restore = tools.file_workloads(base)
     made = [run, on_ranks, half_done(run, base), reduce, newer_summary(reduce, base)]
     made += [merge, restore]
-    return [record(workload, base) for workload in made if only in workload.name]
+    return [record(workload, base) for workload in made if re.search(only, workload.name)]
 
 
 def make_cases(scenarios: list[Scenario], images_per_cut: int) -> list[Case]:
@@ -258,7 +258,7 @@ def campaign(base: Path, options) -> Campaign:
 
 def main() -> int:
     parser = tools.parser(__doc__, 0)
-    parser.add_argument("--only", default="", help="scenarios whose name has this in it")
+    parser.add_argument("--only", default="", help="a pattern: scenarios whose name matches")
     parser.add_argument("--images-per-cut", type=int, default=2, help="seeds per recorded call")
     parser.add_argument("--resume-every", type=int, default=5, help="images that are also resumed")
     options = parser.parse_args()

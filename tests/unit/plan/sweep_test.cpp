@@ -93,9 +93,10 @@ TEST(Sweep, MissingFilesAndPartsAreNamed) {
 }
 
 TEST(Sweep, UnknownKeysComeWithTheNearestOne) {
-  EXPECT_THAT(problems("seed: 5", "sead: 5"),
-              ElementsAre("2:1: sead: unknown key; did you mean 'seed'? (known: grid, "
-                          "relative_to, name, seed, models, prompts, experiments, execution, output)"));
+  EXPECT_THAT(
+      problems("seed: 5", "sead: 5"),
+      ElementsAre("2:1: sead: unknown key; did you mean 'seed'? (known: grid, "
+                  "relative_to, name, seed, models, prompts, experiments, execution, output)"));
   EXPECT_THAT(problems("{id: llama, ", "{id: llama, dtpe: float32, "),
               ElementsAre("4:17: models[0].dtpe: unknown key; did you mean 'dtype'? (known: id, "
                           "path, dtype, tensor_parallel, reference)"));
