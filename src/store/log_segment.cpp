@@ -107,7 +107,8 @@ std::vector<std::string> log_segments(const std::string& results_path) {
   const std::filesystem::directory_iterator folder(log_folder(results_path), error);
   if (error == std::errc::no_such_file_or_directory) return paths;
   if (error) {
-    fail(ErrorKind::resource, "{} cannot be listed: {}", log_folder(results_path), error.message());
+    fail(ErrorKind::resource, "{} cannot be listed: {}; {}", log_folder(results_path),
+         error.message(), remedy(error.value()));
   }
   for (const auto& entry : folder) {
     if (entry.path().extension() == kExtension) paths.push_back(entry.path().string());

@@ -187,9 +187,7 @@ std::vector<Range> MetadataCopy::differences(const FileDescriptor& file,
 
 int64_t MetadataCopy::write_back(const FileDescriptor& file, const std::string& path) const {
   int64_t changed = std::abs(file_size(file, path) - file_bytes_);
-  if (changed != 0 && ::ftruncate(file.get(), file_bytes_) != 0) {
-    fail(ErrorKind::resource, "{} cannot be given its size: {}", path, errno_text(errno));
-  }
+  if (changed != 0) resize_file(file, file_bytes_, path);
   for (size_t i = 0; i < pieces_.size(); ++i) {
     const auto offset = static_cast<int64_t>(pieces_[i].offset);
     const auto now = read_at(file, offset, static_cast<int64_t>(pieces_[i].length), path);

@@ -58,8 +58,17 @@ DatasetSpec OpenResults::load(const std::string& name) const {
 void OpenResults::open_file(hid_t access) {
   end_ = check_file_head(path);
   const Hdf5Handle plain = make_file_access();
-  file_ = own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access == H5P_DEFAULT ? plain.get() : access),
-              H5Fclose, ErrorKind::input, "the file cannot be opened");
+  const hid_t list = access == H5P_DEFAULT ? plain.get() : access;
+  try {
+    file_ = again_if_interrupted([&] {
+      return own(H5Fopen(path.c_str(), H5F_ACC_RDONLY, list), H5Fclose, ErrorKind::input,
+                 "the file cannot be opened");
+    });
+  } catch (const Error& error) {
+    // HDF5 does not tell a failing disk from a damaged file.
+    throw Error(error.kind(),
+                error.message() + "; if the file is whole, check the disk and start again");
+  }
   check_format();
   walk_ = walk_file(file_.get());
   check_extents();

@@ -9,7 +9,8 @@ A seeded part of the cases is killed a second time, at a seeded call of the run 
 Then the sweep is run to its end. `reduce`, `merge` and `verify --restore` are killed alike. Checked
 each time:
 
-- after each kill, `verify` can read the file, if there is one, and finds no damage;
+- after each kill, `verify` can read the file, if there is one, and finds no damage, but for the
+  journal entry that a rank was killed in;
 - a unit whose journal slot was whole is still done, and nobody has touched its slot;
 - the launch that takes over does just the units that were not done (`run` without a log);
 - the file that results has the digest of an undisturbed run, and nothing else is left beside it.
@@ -27,6 +28,7 @@ from pathlib import Path
 import fault_tools as tools
 import numpy as np
 import system_program as program
+from campaign import done_units
 from fault_tools import Campaign, Fault, Workload
 
 KILLS = ("kill_before", "kill_after")
@@ -92,7 +94,7 @@ def check_survivors(before: np.ndarray | None, after: np.ndarray | None) -> list
         return []
     if after is None:
         return ["the file is gone"]
-    done = before[:, 0] == program.JOURNAL_DONE
+    done = done_units(before)
     if not (after[done] == before[done]).all():
         return [f"slots of {int((after[done] != before[done]).any(axis=1).sum())} units changed"]
     return []
@@ -103,6 +105,10 @@ def check_readable(workload: Workload, results: Path) -> list[str]:
         return []
     outcome = program.run("verify", results)
     if outcome.status in (program.DONE, program.INTERRUPTED):
+        return []
+    damaged = re.findall(r"^damaged +(.*)$", outcome.out, re.MULTILINE)
+    torn = [line for line in damaged if line.startswith("the journal entry of unit ")]
+    if outcome.status == program.INPUT and damaged == torn and len(torn) <= (workload.ranks or 1):
         return []
     return [f"verify after the kill: {outcome.status}: {outcome.out} {outcome.err}"]
 
@@ -147,7 +153,7 @@ def check_attempts(before: np.ndarray | None, after: np.ndarray) -> list[str]:
     attempts = program.attempts_of(after)
     if before is None:
         return [] if (attempts == 1).all() else ["a new file's units are of several attempts"]
-    done = before[:, 0] == program.JOURNAL_DONE
+    done = done_units(before)
     if done.all():
         return []
     if done.any() and attempts[~done].min() <= attempts[done].max():

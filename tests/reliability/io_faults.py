@@ -76,7 +76,9 @@ def excused(case: Case, outcome: program.Outcome, folder: Path) -> set[str]:
     middle of their work, the lock, which the next launch sees to be stale. In log mode, the log."""
     workload = case.workload
     if outcome.status == program.DONE:
-        return set()
+        # A lock that belongs to nobody; the next launch takes it over.
+        locks = {path.name for path in folder.glob("*.lock")}
+        return locks if case.fault.kind == "unlink" else set()
     if case.fault.kind == "unlink" or (case.fault.kind, case.fault.repeat) == ("any", "onwards"):
         return {path.name for path in folder.iterdir()}
     stem = Path(workload.results).stem
@@ -127,6 +129,8 @@ def wrong_words(case: Case, folder: Path, outcome: program.Outcome) -> list[str]
         wrong.append(f"exit status {outcome.status}: {outcome.err[-300:]}")
     several = case.fault.repeat != "once" and case.workload.ranks
     complaints = outcome.complaints
+    if not complaints and case.workload.is_damaged:  # verify tells of damage on standard output
+        complaints = [line for line in outcome.out.splitlines() if line.startswith("damaged ")]
     if not complaints or (len(complaints) > 1 and not several):
         wrong.append(f"{len(complaints)} complaints: {outcome.err[-600:]}")
     for line in complaints:

@@ -44,8 +44,10 @@ class Count:
 
     def take_kill(self) -> bool:
         with self._lock:
+            if self._kills_left <= 0:
+                return False
             self._kills_left -= 1
-            return self._kills_left >= 0
+            return True
 
     def give_back_kill(self):
         """A launch ended before it could be killed."""

@@ -23,7 +23,7 @@ TODAY = date.today().toordinal()
 
 @pytest.fixture(scope="module")
 def workloads(tmp_path_factory):
-    """`run` alone, `run` on two ranks, `reduce`; with their calls counted."""
+    """Commands that write files, with their calls counted."""
     base = tmp_path_factory.mktemp("workloads").resolve()
     made = fault_tools.make_workloads(base)
     return [(w, fault_tools.count_calls(w, base / "counted", base / "trace")) for w in made]
@@ -42,6 +42,8 @@ def test_the_library_sees_what_the_program_writes(workloads):
     """Or all the other tests here would try nothing."""
     for workload, calls in workloads:
         for kind in fault_tools.KINDS:
+            if workload.is_damaged and kind == "rename":  # mended where it is
+                continue
             assert calls[0, kind] > 0, (workload.name, kind)
 
 
