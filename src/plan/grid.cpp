@@ -7,6 +7,8 @@
 
 #include <fmt/ranges.h>
 
+#include "plan/id_text.h"
+
 namespace mechsweep {
 
 namespace {
@@ -31,13 +33,6 @@ using Axes = std::vector<Axis>;
 /// For each axis the index of its choice.
 using Combination = std::vector<size_t>;
 
-/// Labels become parts of file names.
-bool is_label(const std::string& text) {
-  constexpr const char* kCharacters =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-  return !text.empty() && text.find_first_not_of(kCharacters) == std::string::npos;
-}
-
 std::vector<std::string> names_of(const Axes& axes) {
   std::vector<std::string> names;
   names.reserve(axes.size());
@@ -55,7 +50,7 @@ Axis read_axis(const ConfigNode::Entry& entry, Problems& problems) {
   const ConfigNode& node = entry.value;
   Axis axis{.name = entry.key};
   const auto add = [&](const std::string& label, const ConfigNode& value) {
-    if (!is_label(label))
+    if (!has_id_characters(label))
       problems.add(value, fmt::format("'{}' is no label, which is made of letters, digits, '_', "
                                       "'-' and '.'; put the value under a label of its own, as in "
                                       "`{}: {{LABEL: {{value: ...}}}}`",
@@ -295,7 +290,7 @@ class Grid {
     const auto refuse = [&](const std::string& message) {
       fail(ErrorKind::usage, "{}: name: {}", name.position.text(), message);
     };
-    if (!is_label(made.name) || made.name.front() == '.')
+    if (!has_id_characters(made.name) || made.name.front() == '.')
       refuse(
           fmt::format("'{}' is no file name made of letters, digits, '_', '-' and '.'", made.name));
     const auto [other, is_new] = seen.emplace(made.name, made.choices);

@@ -9,19 +9,15 @@
 #include "core/text_file.h"
 #include "model/kernel_set.h"
 #include "model/linear.h"
+#include "plan/id_text.h"
 #include "plan/yaml_reader.h"
 
 namespace mechsweep {
 
 namespace {
 
-constexpr const char* kIdCharacters =
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-
-/// Ids become names of HDF5 groups and of figure files.
 bool is_id(const std::string& text) {
-  return !text.empty() && text.size() <= 100 && text.front() != '.' &&
-         text.find_first_not_of(kIdCharacters) == std::string::npos;
+  return has_id_characters(text) && text.size() <= 100 && text.front() != '.';
 }
 
 class SweepReader {

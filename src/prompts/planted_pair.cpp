@@ -53,13 +53,9 @@ class PlantedPair final : public PromptSource {
     auto drawn = random.sample_without_replacement(static_cast<uint32_t>(pool.size()),
                                                    static_cast<uint32_t>(length_ - 2));
     Prompt prompt = begin_prompt(index, prefix);
-    for (const uint32_t place : drawn) {
-      if (std::ssize(prompt.tokens) == second)
-        append_tokens(prompt, {prompt.tokens[first], prompt.tokens[first + 1]});
-      prompt.tokens.push_back(pool[place]);
-    }
-    if (std::ssize(prompt.tokens) == second)
-      append_tokens(prompt, {prompt.tokens[first], prompt.tokens[first + 1]});
+    for (const uint32_t place : drawn) prompt.tokens.push_back(pool[place]);
+    prompt.tokens.insert(prompt.tokens.begin() + second,
+                         {prompt.tokens[first], prompt.tokens[first + 1]});
     prompt.targets = {{second, prompt.tokens[first + 1], {}}};
     prompt.spans = {{"a_first", {first, first + 1}},
                     {"b_first", {first + 1, first + 2}},

@@ -53,10 +53,7 @@ class RepeatedRandom final : public PromptSource {
     RandomStream random(seed, "prompts/" + id_, static_cast<uint64_t>(index));
     const auto drawn = random.sample_without_replacement(static_cast<uint32_t>(pool.size()),
                                                          static_cast<uint32_t>(period_));
-    Prompt prompt;
-    prompt.id = fmt::format("p{}", index);
-    prompt.tokens = prefix;
-    prompt.prefix_length = static_cast<int32_t>(prefix.size());
+    Prompt prompt = begin_prompt(index, prefix);
     for (int64_t repeat = 1; repeat <= repeats_; ++repeat) {
       const auto begin = static_cast<int32_t>(prompt.tokens.size());
       for (const uint32_t place : drawn) prompt.tokens.push_back(pool[place]);
