@@ -104,11 +104,7 @@ void LogWriter::write_attempt(int slot, const AttemptRecord& record) {
 }
 
 void LogWriter::sync() {
-  int status = 0;
-  do {
-    status = ::fdatasync(segment_.get());
-  } while (status != 0 && errno == EINTR);
-  if (status != 0) {
+  if (retried([&] { return ::fdatasync(segment_.get()); }) != 0) {
     fail(ErrorKind::resource, "{} cannot be synced to disk: {}; {}", path_, errno_text(errno),
          kAdvice);
   }

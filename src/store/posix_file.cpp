@@ -21,14 +21,6 @@ constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789";
 constexpr size_t kRandomLetters = 6;
 constexpr std::string_view kTemporarySuffix = ".tmp";
 
-/// A system call again for as long as signals interrupt it.
-template <typename Call>
-auto retried(Call call) {
-  auto result = call();
-  while (result < 0 && errno == EINTR) result = call();
-  return result;
-}
-
 /// "PATH cannot be WHAT: why; what to do", from errno.
 [[noreturn]] void fail_system(ErrorKind kind, const std::string& path, std::string_view what) {
   const int error = errno;

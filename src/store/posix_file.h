@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cerrno>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -8,6 +9,14 @@
 #include "core/error.h"
 
 namespace mechsweep {
+
+/// A system call again for as long as signals interrupt it.
+template <typename Call>
+auto retried(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
 
 /// A POSIX file descriptor that closes itself; -1 is none. Never inherited by child programs.
 class FileDescriptor {
