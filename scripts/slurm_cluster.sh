@@ -214,8 +214,9 @@ wait_until() {
   shift
   until "$@" > /dev/null 2>&1; do
     if ((SECONDS > end)) || ! is_running "$(< "$FOLDER/pid/$daemon")"; then
-      tail -n 8 "$FOLDER/log/$daemon.out" >&2 || true
-      fail 4 "$daemon did not start; the end of its log is above."
+      tail -n 8 "$FOLDER/log/$daemon.out" "$FOLDER/log/slurmctld.out" >&2 || true
+      scontrol -o show node "$daemon" >&2 || true
+      fail 4 "$daemon did not start; the ends of the logs and the node's state are above."
     fi
     sleep 0.1
   done

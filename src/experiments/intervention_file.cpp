@@ -54,15 +54,16 @@ bool is_id(const std::string& text) {
                       [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; });
 }
 
+/// Empty when the line's is not one.
 std::string read_id(MapReader& reader, int line) {
   const ConfigNode* node = reader.get("id");
   if (node == nullptr) return fmt::to_string(line);
   const std::string id = node_text(*node, reader.problems()).value_or("");
-  if (!node->quoted || !is_id(id))
-    reader.problems().add(
-        *node,
-        fmt::format("must be a text of at most {} bytes without control characters", kLongestId));
-  return id;
+  if (node->quoted && is_id(id)) return id;
+  reader.problems().add(
+      *node,
+      fmt::format("must be a text of at most {} bytes without control characters", kLongestId));
+  return "";
 }
 
 ListedIntervention read_line(const ConfigNode& node, int line, VectorFiles& vectors,
@@ -140,11 +141,11 @@ std::vector<ListedIntervention> read_intervention_file(const std::string& path) 
     try {
       const ConfigNode node = node_of(parse_prompt_json(line), position, "", 0, problems);
       all.push_back(read_line(node, number, vectors, problems));
-      const auto [earlier, is_new] = line_of_id.emplace(all.back().id, number);
-      if (!is_new)
-        problems.add(
-            position, "id",
-            fmt::format("'{}' is the id of line {} already", all.back().id, earlier->second));
+      const std::string& id = all.back().id;
+      const auto [earlier, is_new] = line_of_id.emplace(id, number);
+      if (!is_new && !id.empty())
+        problems.add(position, "id",
+                     fmt::format("'{}' is the id of line {} already", id, earlier->second));
     } catch (const Error& error) {
       problems.add(position, "", error.what());
     }

@@ -197,6 +197,8 @@ TEST_F(InterventionFile, IdsAreTextsAndUnique) {
   for (const std::string id : {"5", "\"\"", "\"a\\nb\"", "[]"})
     EXPECT_THAT(problem("{\"id\": " + id + ", " + edits), HasSubstr("e.jsonl:1: id: must be"))
         << id;
+  const std::string bad = R"({"id": "a\u001b", )" + edits;
+  EXPECT_THAT(problem(bad + "\n" + bad), Not(HasSubstr("already"))) << "what is no id is not said";
 }
 
 TEST_F(InterventionFile, EveryProblemOfAFileIsToldUpToSome) {
