@@ -223,6 +223,7 @@ wait_until() {
 }
 
 is_idle() { [[ $(sinfo -h -N -n "$1" -p main -o %T) == idle ]]; }
+is_down() { [[ $(sinfo -h -N -n "$1" -p main -o %T) == down* ]]; }
 takes_jobs() { [[ $(sinfo -h -N -n "$1" -p main -o %T) =~ ^(idle|mixed|allocated)$ ]]; }
 
 # The process number of daemon $1 when it runs; numbers are used again, so its command line is asked.
@@ -263,8 +264,11 @@ is_running() {
   [[ -n $state && ${state:0:1} != Z ]]
 }
 
+# A job that ended while the node was dead, yet not known to be, would be "completing" there for
+# minutes; on a node that slurmctld holds for down nothing is.
 resume_node() {
   if ! pid_of "$1" > /dev/null; then
+    is_down "$1" || scontrol update NodeName="$1" State=DOWN Reason="lost its power"
     start_node "$1"
   fi
   wait_until "$1" takes_jobs "$1"
