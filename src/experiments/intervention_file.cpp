@@ -58,7 +58,7 @@ bool is_id(const std::string& text) {
 std::string read_id(MapReader& reader, int line) {
   const ConfigNode* node = reader.get("id");
   if (node == nullptr) return fmt::to_string(line);
-  const std::string id = node_text(*node, reader.problems()).value_or("");
+  std::string id = node_text(*node, reader.problems()).value_or("");
   if (node->quoted && is_id(id)) return id;
   reader.problems().add(
       *node,
