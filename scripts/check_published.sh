@@ -21,7 +21,8 @@ main() {
       -h | --help) print_help && exit 0 ;;
       --out) (($# > 1)) || fail 2 "--out needs a folder; see --help." && out=$2 && shift ;;
       -*) fail 2 "unknown argument '$1'; see --help." ;;
-      *) [[ -z $model ]] || fail 2 "one model at a time, and '$1' is a second; see --help." && model=$1 ;;
+      *) [[ -z $model ]] || fail 2 "one model at a time, and '$1' is a second; see --help."
+        model=$1 ;;
     esac
     shift
   done
