@@ -1,15 +1,19 @@
 """index.html: one file that needs nothing else, for a browser, a phone or a screen reader."""
 
-import base64
-import html
 import json
-from importlib import resources
+from collections.abc import Sequence
 
 from mechsweep_analysis import __version__
-from mechsweep_analysis.figures.frame import PNG_DPI
-from mechsweep_analysis.hdf5_text import clean
+from mechsweep_analysis.html_parts import (
+    document,
+    escape,
+    make_figure,
+    make_product,
+    make_table,
+)
 from mechsweep_analysis.provenance import Provenance
-from mechsweep_analysis.render import FigureFile, MetricResult, RunResult, Table
+from mechsweep_analysis.render import MetricResult, RunResult, Table
+from mechsweep_analysis.studies.product import Product
 from mechsweep_analysis.style import (
     base_line,
     count,
@@ -21,10 +25,7 @@ from mechsweep_analysis.style import (
 )
 from mechsweep_analysis.summary import Metric, Run, Summary
 
-# Nothing may be loaded, whatever a config or an id holds.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MOST_CELLS = 60
-CSS_PIXELS = 96  # per inch
 RUN_FACTS = (
     ("kind", "experiment"),
     ("site", "site"),
@@ -66,58 +67,29 @@ prompts.</li>
 </ul></section>"""
 
 
-def page(summary: Summary, results: list[RunResult], provenance: Provenance) -> str:
+def page(
+    summary: Summary,
+    results: list[RunResult],
+    provenance: Provenance,
+    products: Sequence[Product] = (),
+) -> str:
     """The whole page. Every text that comes from a file is escaped."""
     title = f"mechsweep report: {summary.attributes.get('name') or summary.path.name}"
-    css = resources.files("mechsweep_analysis").joinpath("report.css").read_text("utf-8")
     runs = "\n".join(_run(number, result) for number, result in enumerate(results))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
-<style>
-{css.strip()}
-</style>
-</head>
-<body>
-<main>
-<h1>{escape(title)}</h1>
-{_warnings(results, provenance)}
-{_overview(results)}
-{HOW_TO_READ}
-{runs}
-{_config(summary)}
-{_provenance(summary, provenance)}
-</main>
-</body>
-</html>
-"""
-
-
-def escape(value) -> str:
-    """Text for an element or a quoted attribute."""
-    return html.escape(clean(str(value)), quote=True)
+    return document(
+        title,
+        _warnings(results, provenance),
+        _overview(results),
+        _products(products),
+        HOW_TO_READ,
+        runs,
+        _config(summary),
+        _provenance(summary, provenance),
+    )
 
 
 def _anchor(number: int) -> str:
     return f"run-{number + 1}"
-
-
-def _table(header: list[str], rows: list[list], caption: str = "") -> str:
-    """A table; cells are escaped here, so give plain values."""
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return (
-        f'<div class="wide" tabindex="0"><table>{said}<thead><tr>{head}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
 
 
 def _facts(pairs: list[tuple[str, object]]) -> str:
@@ -172,6 +144,13 @@ def _overview(results: list[RunResult]) -> str:
     )
 
 
+def _products(products: Sequence[Product]) -> str:
+    if not products:
+        return ""
+    inside = "\n".join(make_product(product) for product in products)
+    return f"<section><h2>Across runs</h2>\n{inside}\n</section>"
+
+
 def _run(number: int, result: RunResult) -> str:
     run = result.run
     interval = interval_words(run, result.interval)
@@ -208,7 +187,7 @@ def _scalars(scalars: list[MetricResult], interval: str, kind: str) -> str:
         metric = one.metric
         rows.append([metric.long_name, metric.units, *_cell(metric, (0,), kind)])
     header = ["metric", "units", "mean", "from", "to", "prompts", "clusters"]
-    return _table(header, rows, f"Means over prompts with {interval}")
+    return make_table(header, rows, f"Means over prompts with {interval}")
 
 
 def _cell(metric: Metric, index: tuple[int, ...], interval: str) -> list[str]:
@@ -223,7 +202,7 @@ def _metric(run: Run, result: MetricResult, interval: str, kind: str) -> str:
     units = "" if metric.units in ("", "1") else f" ({metric.units})"
     parts = [f"<h3>{escape(metric.long_name + units)} <code>{escape(metric.name)}</code></h3>"]
     parts.append(f"<p>{escape(_headline(run, result))}</p>")
-    parts += [_figure(figure) for figure in result.figures]
+    parts += [make_figure(figure) for figure in result.figures]
     if result.left_out:
         parts.append(
             f"<p>{result.left_out} further slices are not drawn; those with the largest absolute "
@@ -234,7 +213,7 @@ def _metric(run: Run, result: MetricResult, interval: str, kind: str) -> str:
         axis = metric.axes[0]
         rows = [[value, *_cell(metric, (place,), kind)] for place, value in enumerate(axis.values)]
         header = [axis.name, "mean", "from", "to", "prompts", "clusters"]
-        table = _table(header, rows, f"{metric.name}, with {interval}")
+        table = make_table(header, rows, f"{metric.name}, with {interval}")
         parts.append(f"<details><summary>Numbers</summary>{table}</details>")
     return "\n".join(parts)
 
@@ -254,19 +233,6 @@ def _headline(run: Run, result: MetricResult) -> str:
             f"{show(numbers['top_ten_median'])}."
         )
     return said
-
-
-def _figure(figure: FigureFile) -> str:
-    data = base64.b64encode(figure.png).decode("ascii")
-    # Pixel sizes are in the PNG's header, big-endian, after its signature and the name IHDR.
-    pixels = (int.from_bytes(figure.png[at : at + 4], "big") for at in (16, 20))
-    width, height = (round(size * CSS_PIXELS / PNG_DPI) for size in pixels)
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
-        f'alt="{escape(figure.caption)}">'
-        f"<figcaption>{escape(figure.caption)} <code>figures/{escape(figure.name)}.svg</code>"
-        "</figcaption></figure>"
-    )
 
 
 def _top_table(run: Run, metric: Metric, table: Table, interval: str) -> str:
@@ -289,7 +255,7 @@ def _top_table(run: Run, metric: Metric, table: Table, interval: str) -> str:
         f"{metric.name}{where}: the {count(len(rows), 'head')} with the {order} means, {interval}"
     )
     header = ["", "head", "mean", "from", "to", "standard error", "prompts", "clusters"]
-    return _table(header, rows, caption)
+    return make_table(header, rows, caption)
 
 
 def _config(summary: Summary) -> str:

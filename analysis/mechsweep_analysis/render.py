@@ -10,7 +10,7 @@ from mechsweep_analysis.figures import head_map
 from mechsweep_analysis.figures.frame import Context
 from mechsweep_analysis.style import is_headline
 from mechsweep_analysis.summary import Metric, Run, Summary
-from mechsweep_analysis.top_table import Row, headline, top_rows
+from mechsweep_analysis.top_table import Row, headline, top_five, top_rows
 
 LONGEST_NAME = 150  # of a file, without its ending; file systems allow 255 bytes
 
@@ -21,6 +21,7 @@ class Options:
 
     interval: str | None = None  # None: what the config of each run asked for
     top: int = 20
+    pdf: bool = False  # write every figure as PDF, too
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class FigureFile:
     caption: str
     png: bytes
     svg: bytes
+    pdf: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def _render(run: Run, metric: Metric, interval: str, options: Options) -> Metric
     for plan in plans:
         drawing = figures.draw(plan, context)
         name = file_name(run.run_id, metric.name, plan.slug, plan.figure.NAME)
-        drawn.append(FigureFile(name, drawing.caption, drawing.png(), drawing.svg()))
+        pdf = drawing.pdf() if options.pdf else None
+        drawn.append(FigureFile(name, drawing.caption, drawing.png(), drawing.svg(), pdf))
         if plan.figure is head_map:
             cut = metric.at(plan.fixed).ordered(plan.axes)
             rows = top_rows(run, cut, interval, options.top)
@@ -94,6 +97,15 @@ def _render(run: Run, metric: Metric, interval: str, options: Options) -> Metric
         tables=tables,
         left_out=plans[0].slices - min(plans[0].slices, figures.MAX_SLICES) if plans else 0,
     )
+
+
+def top_five_lines(result: RunResult) -> list[str]:
+    """One line for each score [L, H] of a run, for the terminal."""
+    return [
+        f"top five of {result.run.run_id}, {one.metric.name}: {top_five(result.run, one.metric)}"
+        for one in result.metrics
+        if one.is_headline and set(one.metric.axis_names) == {"layer", "head"}
+    ]
 
 
 def file_name(*parts: str) -> str:

@@ -2,9 +2,11 @@
 
 import json
 import math
+from collections.abc import Sequence
 
 from mechsweep_analysis import __version__
 from mechsweep_analysis.render import MetricResult, RunResult
+from mechsweep_analysis.studies.product import Product
 from mechsweep_analysis.summary import Metric, Summary
 
 FORMAT = "mechsweep-report"
@@ -13,7 +15,9 @@ FACTS = ("name", "key", "source", "source_key", "software_version", "seed", "ker
 MOST_CELLS = 200  # metrics with at most so many cells are listed in full
 
 
-def report_json(summary: Summary, results: list[RunResult]) -> str:
+def report_json(
+    summary: Summary, results: list[RunResult], products: Sequence[Product] = ()
+) -> str:
     """The text of the file; missing numbers are null."""
     report = {
         "format": FORMAT,
@@ -22,8 +26,24 @@ def report_json(summary: Summary, results: list[RunResult]) -> str:
         "summary": summary.path.name,
         **{name: summary.attributes.get(name) for name in FACTS},
         "runs": [_run(result) for result in results],
+        "across_runs": [product_numbers(product) for product in products],
     }
-    return json.dumps(_without_nan(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return as_json(report)
+
+
+def product_numbers(product: Product) -> dict:
+    return {
+        "name": product.name,
+        "title": product.title,
+        **product.numbers,
+        "figures": [{"name": one.name, "caption": one.caption} for one in product.figures],
+        "tables": list(product.documents),
+    }
+
+
+def as_json(value: dict) -> str:
+    """Text of a JSON file; NaN and infinities become null."""
+    return json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _run(result: RunResult) -> dict:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mechsweep_analysis.style import strongest_first
-from mechsweep_analysis.summary import Metric, Run
+from mechsweep_analysis.style import show, strongest_first
+from mechsweep_analysis.summary import INTERVALS, Metric, Run
 
 COLUMNS = (
     "place",
@@ -73,6 +73,12 @@ def top_rows(run: Run, metric: Metric, interval: str, top: int) -> list[Row]:
             )
         )
     return rows
+
+
+def top_five(run: Run, metric: Metric) -> str:
+    """`L18H6 0.930, L17H4 0.861, ...` of a metric [L, H], strongest first."""
+    rows = top_rows(run, metric, INTERVALS[0], 5)
+    return ", ".join(f"{row.name} {show(row.mean)}" for row in rows) or "no values"
 
 
 def as_csv(rows: list[Row]) -> str:

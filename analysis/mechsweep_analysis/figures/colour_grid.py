@@ -1,5 +1,7 @@
 """A grid of coloured cells, shared by the head map and the position grid; not a figure itself."""
 
+from collections.abc import Sequence
+
 import matplotlib
 import numpy as np
 
@@ -31,7 +33,12 @@ SLACK = 0.05
 
 
 def draw_grid(
-    context: Context, what: str, labels: tuple[str, str], where_intervals: str, caption: str
+    context: Context,
+    what: str,
+    labels: tuple[str, str],
+    where_intervals: str,
+    caption: str,
+    notes: Sequence[str] = (),
 ) -> Drawing:
     """Draws a metric [rows, columns]; `labels` are those of the columns' and the rows' axis.
 
@@ -53,7 +60,7 @@ def draw_grid(
         bottom=0.38 + 0.17 * len(label),
         right=1.45,
         shown="Colour: mean over prompts; " + where_intervals + " {interval}",
-        notes=_notes(metric.mean, outside),
+        notes=[*notes, *_notes(metric.mean, outside)],
     )
     figure, axes = build(context, body)
     low, high = limits(scale, metric.mean)

@@ -61,6 +61,10 @@ class Drawing:
     def svg(self) -> bytes:
         return self._save("svg", {"Date": None, "Creator": None, "Description": self.caption})
 
+    def pdf(self) -> bytes:
+        metadata = {"CreationDate": None, "Creator": None, "Producer": None}
+        return self._save("pdf", metadata | {"Title": self.caption})
+
     def _save(self, kind: str, metadata: dict, **options) -> bytes:
         out = io.BytesIO()
         with settings():
@@ -150,10 +154,27 @@ def _most(limit: int, width: float, measure: Callable[[int], float]) -> int:
 
 
 def build(context: Context, body: Body) -> tuple[Figure, Axes]:
-    """A figure with header and footer, and empty axes of the body's size below the header."""
+    """A figure of one metric with header and footer, and empty axes of the body's size."""
+    footer = " ".join([*body.notes, base_line(context.run)])
+    return build_titled(_title(context, body), _subtitle(context, body), footer, body, context.run)
+
+
+def build_titled(
+    title: str, subtitle: str, footer: str, body: Body, run: Run | None = None
+) -> tuple[Figure, Axes]:
+    """The same for figures of several runs, with words of their own; the warnings are `run`'s."""
     width = max(body.left + body.width + body.right, SMALLEST_WIDTH)
-    above = _header(context, body, width - 2 * EDGE)
-    below = _footer(context, body, width - 2 * EDGE)
+    room = width - 2 * EDGE
+    above = [(line, 11.5, "bold", "#111111") for line in wrap(title, 11.5, room, "bold")]
+    above += [(line, 8.5, "normal", "#333333") for line in wrap(subtitle, 8.5, room)]
+    for warning in run.warnings if run else ():
+        said = wrap(f"Warning: {warning}", 8.5, room, "bold")
+        above += [(line, 8.5, "bold", "#a50026") for line in said]
+    below = [(line, 8.5, "normal", "#333333") for line in wrap(footer, 8.5, room)]
+    return _assemble(above, below, body, width)
+
+
+def _assemble(above: list[tuple], below: list[tuple], body: Body, width: float):
     header, footer = _height(above), _height(below)
     height = EDGE + header + GAP + body.height + body.bottom + GAP + footer + EDGE
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -209,31 +230,23 @@ def number_room(axis: Axis, size: float = 8) -> float:
     return max(text_width(str(value), size) for value in axis.values) + 0.08
 
 
-def _header(context: Context, body: Body, width: float) -> list[tuple]:
-    """Lines of (text, size, weight, colour)."""
+def _title(context: Context, body: Body) -> str:
     run, metric = context.run, context.metric
     where = f", {context.where}" if context.where else ""
     title = f"{metric.long_name} {body.what}{where}: {run.model} on {run.prompts}"
-    title = title[:1].upper() + title[1:]
+    return title[:1].upper() + title[1:]
+
+
+def _subtitle(context: Context, body: Body) -> str:
+    run = context.run
     interval = interval_words(run, context.interval)
     estimand = run.attributes.get("estimand", "")
     sentences = [
         f"{run.run_id}: {estimand}" if estimand else run.run_id,
-        sample_line(run, metric),
+        sample_line(run, context.metric),
         body.shown.format(interval=interval),
     ]
-    subtitle = ". ".join(sentence.rstrip(".") for sentence in sentences if sentence) + "."
-    lines = [(line, 11.5, "bold", "#111111") for line in wrap(title, 11.5, width, "bold")]
-    lines += [(line, 8.5, "normal", "#333333") for line in wrap(subtitle, 8.5, width)]
-    for warning in run.warnings:
-        said = wrap(f"Warning: {warning}", 8.5, width, "bold")
-        lines += [(line, 8.5, "bold", "#a50026") for line in said]
-    return lines
-
-
-def _footer(context: Context, body: Body, width: float) -> list[tuple]:
-    sentences = " ".join([*body.notes, base_line(context.run)])
-    return [(line, 8.5, "normal", "#333333") for line in wrap(sentences, 8.5, width)]
+    return ". ".join(sentence.rstrip(".") for sentence in sentences if sentence) + "."
 
 
 def _height(lines: list[tuple]) -> float:

@@ -6,6 +6,7 @@ from mechsweep_analysis.figures.colour_grid import draw_grid
 from mechsweep_analysis.figures.frame import Context, Drawing
 from mechsweep_analysis.style import quantity, show
 from mechsweep_analysis.summary import Metric
+from mechsweep_analysis.top_table import top_five
 
 NAME = "head_map"
 
@@ -23,7 +24,9 @@ def draw(context: Context) -> Drawing:
     if np.isfinite(metric.mean).any():
         caption += f" Largest: {_cell(metric, np.nanargmax(metric.mean))}."
         caption += f" Smallest: {_cell(metric, np.nanargmin(metric.mean))}."
-    return draw_grid(context, "by layer and head", ("head", "layer"), "the tables have", caption)
+    notes = [f"Top five: {top_five(context.run, metric)}."]
+    labels = ("head", "layer")
+    return draw_grid(context, "by layer and head", labels, "the tables have", caption, notes)
 
 
 def _cell(metric: Metric, flat: int) -> str:
