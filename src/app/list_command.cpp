@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "app/commands.h"
@@ -14,9 +15,11 @@ namespace {
 
 template <typename Table>
 void print_table(const Table& table) {
+  size_t width = 20;
+  for (const auto& entry : table) width = std::max(width, entry.name.size());
   for (const auto& entry : table)
-    std::printf("%-20.*s %.*s\n", static_cast<int>(entry.name.size()), entry.name.data(),
-                static_cast<int>(entry.summary.size()), entry.summary.data());
+    std::printf("%-*.*s %.*s\n", static_cast<int>(width), static_cast<int>(entry.name.size()),
+                entry.name.data(), static_cast<int>(entry.summary.size()), entry.summary.data());
 }
 
 }  // namespace

@@ -46,6 +46,18 @@ std::vector<TaskResult> ForecastExecutor::run(std::span<const PromptTokens> prom
   return results;
 }
 
+std::vector<DirectLogits> ForecastExecutor::direct_logits(std::span<const PromptTokens> prompts,
+                                                          std::span<const Task> tasks) {
+  auto results = run(prompts, tasks, nullptr);
+  std::vector<DirectLogits> all;
+  for (size_t i = 0; i < tasks.size(); ++i)
+    for (size_t r = 0; r < tasks[i].reads.size(); ++r) {
+      all.push_back(empty_direct_logits(tasks[i].reads[r], config_));
+      all.back().reading = std::move(results[i].readings[r]);
+    }
+  return all;
+}
+
 Calibration calibrate(const ModelConfig& config, const std::string& kernels,
                       const std::string& dtype, int64_t tokens, int threads) {
   constexpr double kEnough_s = 1.5;

@@ -4,13 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "engine/direct_logits.h"
 #include "engine/executor.h"
 
 namespace mechsweep {
 
 /// An executor that computes nothing: it reckons, with the wavefront executor's own arithmetic,
 /// how much memory the tasks would take at once. Its readings are zeros of the right shapes.
-class ForecastExecutor final : public Executor {
+class ForecastExecutor final : public Executor, public DirectLogitSource {
  public:
   ForecastExecutor(const ModelConfig& config, int threads, int64_t memory_bytes)
       : config_(config), threads_(threads), memory_bytes_(memory_bytes) {}
@@ -19,6 +20,8 @@ class ForecastExecutor final : public Executor {
   [[nodiscard]] const ModelConfig& config() const override { return config_; }
   std::vector<TaskResult> run(std::span<const PromptTokens> prompts, std::span<const Task> tasks,
                               AttentionObserver* observer) override;
+  std::vector<DirectLogits> direct_logits(std::span<const PromptTokens> prompts,
+                                          std::span<const Task> tasks) override;
 
   /// The largest number of bytes beside the weights in any pass so far.
   [[nodiscard]] int64_t peak_bytes() const { return peak_bytes_; }

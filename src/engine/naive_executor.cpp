@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "engine/direct_logits.h"
 #include "engine/executor.h"
 #include "engine/full_forward.h"
 #include "engine/unembed.h"
@@ -117,7 +118,7 @@ struct Batch {
   }
 };
 
-class NaiveExecutor final : public Executor {
+class NaiveExecutor final : public Executor, public DirectLogitSource {
  public:
   NaiveExecutor(const Model& model, ThreadPool& pool, int64_t memory_bytes)
       : model_(model), pool_(pool) {
@@ -137,6 +138,11 @@ class NaiveExecutor final : public Executor {
       fail(ErrorKind::resource, "not enough memory for {} rows of activations; lower memory_gib",
            max_rows_);
     }
+  }
+
+  std::vector<DirectLogits> direct_logits(std::span<const PromptTokens> prompts,
+                                          std::span<const Task> tasks) override {
+    return attribute_logits(model_, pool_, *this, prompts, tasks);
   }
 
  private:

@@ -1,6 +1,7 @@
 #include <new>
 
 #include "core/error.h"
+#include "engine/direct_logits.h"
 #include "engine/executor.h"
 #include "engine/stream_forest.h"
 #include "engine/stream_rows.h"
@@ -13,7 +14,7 @@ namespace mechsweep {
 
 namespace {
 
-class WavefrontExecutor final : public Executor {
+class WavefrontExecutor final : public Executor, public DirectLogitSource {
  public:
   WavefrontExecutor(const Model& model, ThreadPool& pool, int64_t memory_bytes)
       : model_(model), pool_(pool), memory_bytes_(memory_bytes), store_(model.config()) {}
@@ -39,6 +40,11 @@ class WavefrontExecutor final : public Executor {
     } catch (const std::bad_alloc&) {
       fail(ErrorKind::resource, "not enough memory for the activations; lower memory_gib");
     }
+  }
+
+  std::vector<DirectLogits> direct_logits(std::span<const PromptTokens> prompts,
+                                          std::span<const Task> tasks) override {
+    return attribute_logits(model_, pool_, *this, prompts, tasks);
   }
 
  private:

@@ -3,26 +3,34 @@
 #include "core/error.h"
 #include "experiments/activation_patching.h"
 #include "experiments/attention_scores.h"
+#include "experiments/direct_logit_attribution.h"
 #include "experiments/effect_metrics.h"
 #include "experiments/experiment.h"
 #include "experiments/head_ablation.h"
 #include "experiments/interventions.h"
+#include "experiments/logit_lens.h"
 
 namespace mechsweep {
 
 std::span<const ExperimentKind> experiment_table() {
-  static constexpr std::array<ExperimentKind, 4> kTable = {{
+  static constexpr std::array<ExperimentKind, 6> kTable = {{
       {"activation_patching",
        "pastes a site's value from the donor run into the base run, one place at a time",
        parse_activation_patching, derive_effects},
       {"attention_scores",
        "previous-token, duplicate-token, induction and own attention scores of every head",
        parse_attention_scores, derive_attention_scores},
+      {"direct_logit_attribution",
+       "what every head, MLP and embedding adds to the answer's logit, norms held fixed",
+       parse_direct_logit_attribution, derive_direct_logit_attribution},
       {"head_ablation", "removes attention heads and measures what the answer loses",
        parse_head_ablation, derive_head_ablation},
       {"interventions",
        "applies the edits that a file lists, a line each: what the other kinds lack",
        parse_interventions, derive_effects},
+      {"logit_lens",
+       "reads the residual stream of every layer through the final norm and the unembedding",
+       parse_logit_lens, derive_logit_lens},
   }};
   return kTable;
 }

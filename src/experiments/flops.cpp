@@ -171,7 +171,7 @@ class InterventionCost {
           [](const Edit& edit) { return within(edit, Site::attn_out, Site::resid_mid); });
       cost += costs_.output * needed(rows, layer).rows;
       own(rows, layer, [&](const Edit& edit) {
-        return within(edit, Site::mlp_in, Site::resid_post) && !is_of_next_layer(edit);
+        return within(edit, Site::mlp_in, Site::mlp_out);  // the last resid_post: no layer at all
       });
       cost += costs_.mlp * needed(rows, layer).rows;
     }

@@ -94,6 +94,34 @@ class Model {
   void logits(int64_t tile, Rows normalised, float* out) const;
   static constexpr int64_t kVocabTile = 4096;
 
+  // The linear parts of the way from a component to the logits, for norms that keep the scale that
+  // they have at a given row (src/model/model_paths.cpp).
+
+  /// The token's part of embed() and the learned position's, zeros where there is none.
+  void embed_token(int32_t token, float* out) const;
+  void embed_position(int32_t position, float* out) const;
+  /// Collective. What attention_output starts from: W_O z [n, D], without bias and post-norm.
+  void attention_product(int layer, Rows z, float* out) const;
+  /// The output bias of a layer's attention, D floats; null where there is none.
+  [[nodiscard]] const float* attention_bias(int layer) const;
+  [[nodiscard]] bool has_attention_post_norm(int layer) const {
+    return !layers_[layer].attn_post_norm.gain.empty();
+  }
+  /// The norm after attention, without its bias, of rows [n, D], with the scale (1 over the root
+  /// mean square or the standard deviation) that it has at the row `at`; rows as they are where
+  /// there is no such norm.
+  void attention_post_norm_at(int layer, const float* at, Rows rows, float* out) const;
+  /// The bias of the norm after attention, D floats; null where there is none.
+  [[nodiscard]] const float* attention_post_norm_bias(int layer) const;
+  /// The final norm likewise.
+  void final_norm_at(const float* at, Rows rows, float* out) const;
+  [[nodiscard]] const float* final_norm_bias() const;
+  /// Products of normalised rows [n, D] with some tokens' rows of the unembedding, [n, tokens]:
+  /// logits without bias and soft cap.
+  void token_products(std::span<const int32_t> tokens, Rows normalised, double* out) const;
+  /// What the unembedding adds to a token's logit; 0 where it has no bias.
+  [[nodiscard]] float unembedding_bias(int32_t token) const;
+
   /// Bytes of all weights held, as they are packed (resident_weight_bytes).
   [[nodiscard]] int64_t weight_bytes() const { return weight_bytes_; }
   /// Floating-point operations of all matrix products so far, a multiply and an add being two.
@@ -105,6 +133,7 @@ class Model {
   friend class ModelLoader;
 
   void normalise(const NormWeights& weights, Rows rows, float* out) const;
+  void normalise_at(const NormWeights& weights, const float* at, Rows rows, float* out) const;
   /// The norms of a layer's queries and keys, in place.
   void normalise_heads(const LayerWeights& weights, int64_t rows, float* qkv) const;
   void multiply(const Linear& linear, Rows input, float* out) const;

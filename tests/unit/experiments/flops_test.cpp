@@ -98,6 +98,11 @@ TEST(Flops, InTheLastLayerOnlyReadRowsCount) {
             kProjections + (3 + 5) * kPair + 2 * (kOutput + kMlp + kUnembedding));
 }
 
+TEST(Flops, WhatLeavesTheLastLayerOnlyNeedsItsLogits) {
+  EXPECT_EQ(cost({{.site = Site::resid_post, .layer = 3, .positions = {1, 4}}}, {1, 4}),
+            2 * kUnembedding);
+}
+
 TEST(Flops, FrozenBlocksCostNothing) {
   const auto at = [](Site site) {
     return cost({{.site = site, .layer = 1, .positions = {3}}}, {4}, Downstream::freeze);
