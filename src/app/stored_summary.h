@@ -16,8 +16,8 @@ struct StoredMetric {
   std::string name;
   std::string units;
   std::vector<Axis> axes;
-  /// By dataset name: mean, standard_error, ..., non_finite, rank where there is one; one value per
-  /// cell.
+  /// By dataset name: mean, standard_error, ..., non_finite, rank and p-values where there are any;
+  /// one value per cell.
   std::map<std::string, std::vector<double>> values;
   std::vector<std::string> order;  ///< dataset names in the file's order
 };

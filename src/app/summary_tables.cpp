@@ -9,6 +9,7 @@
 #include "app/tidy_rows.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "experiments/profile_null.h"
 #include "store/posix_file.h"
 #include "store/results_file.h"
 #include "store/summary_layout.h"
@@ -64,35 +65,60 @@ Json strongest_of(const StoredMetric& metric) {
   return list;
 }
 
+int64_t cells_of(const StoredMetric& metric) {
+  return std::ssize(metric.values.at("mean"));
+}
+
+/// By quantity; without the bounds of those that have none.
+Json shape_json(const StoredMetric& metric) {
+  Json shape;
+  for (int64_t cell = 0; cell < cells_of(metric); ++cell) {
+    Json quantity;
+    for (const auto& [name, values] : metric.values)
+      if (name == "mean" || (name != kSummaryNonFinite && !std::isnan(values[cell])))
+        quantity[name] = number(values[cell]);
+    shape[metric.axes.front().labels[cell]] = quantity;
+  }
+  return shape;
+}
+
+/// Columns that some metric has, beyond those of all tables.
+std::vector<std::string> further_columns(const std::vector<StoredSummary>& summaries) {
+  std::vector<std::string> names;
+  const auto add = [&](const char* name) {
+    for (const auto& summary : summaries)
+      for (const auto& metric : summary.metrics)
+        if (metric.values.contains(name)) {
+          names.emplace_back(name);
+          return;
+        }
+  };
+  add(kTopColumn);
+  for (const char* name : kNullColumns) add(name);
+  for (const char* name : kPermutationColumns) add(name);
+  return names;
+}
+
 Json run_json(const StoredSummary& summary) {
   Json run = {{"run", summary.run_id}};
-  for (const char* name : {"kind",
-                           "estimand",
-                           "site",
-                           "operation",
-                           "positions",
-                           "direction",
-                           "prefix",
-                           "n_prompts",
-                           "n_prompts_left_out",
-                           "n_clusters",
-                           "resamples",
-                           "level",
-                           "base_loss",
-                           "base_accuracy",
-                           "candidate_loss",
-                           "candidate_accuracy",
-                           "chance_loss",
-                           "chance_accuracy",
-                           "chance_is_among",
+  for (const char* name : {"kind",          "estimand",        "site",
+                           "operation",     "positions",       "direction",
+                           "prefix",        "n_prompts",       "n_prompts_left_out",
+                           "n_clusters",    "resamples",       "level",
+                           "flips",         "permutations",    "queries",
+                           "occurrence",    "null_draws",      "null_max_shift",
+                           "top_fraction",  "top_heads",       "base_loss",
+                           "base_accuracy", "candidate_loss",  "candidate_accuracy",
+                           "chance_loss",   "chance_accuracy", "chance_is_among",
                            "warnings"})
     if (summary.attributes.contains(name)) run[name] = summary.attributes.at(name);
   for (const StoredMetric& metric : summary.metrics) {
     if (const int64_t count = non_finite_of(metric)) run["non_finite"][metric.name] = count;
     if (metric.values.contains(kSummaryRank)) run["strongest"][metric.name] = strongest_of(metric);
+    if (metric.axes.front().name == kQuantityAxis) run["shapes"][metric.name] = shape_json(metric);
     if (!metric.name.ends_with(kProfileSuffix)) continue;
     Json profile = Json::array();
-    for (int64_t cell = 0; cell < metric.axes.front().size; ++cell)
+    for (int64_t cell = 0; cell < cells_of(metric); ++cell)
       profile.push_back(cell_json(metric, cell));
     run["profiles"][metric.name] = profile;
   }
@@ -113,6 +139,8 @@ void write_summary_csv(const std::string& summary_path, const std::string& csv_p
   std::vector<std::string> datasets(std::begin(kSummaryFloats), std::end(kSummaryFloats));
   datasets.insert(datasets.end(), std::begin(kSummaryCounts), std::end(kSummaryCounts));
   datasets.emplace_back(kSummaryRank);
+  datasets.insert(datasets.end(), std::begin(kTestColumns), std::end(kTestColumns));
+  for (const std::string& name : further_columns(summaries)) datasets.push_back(name);
   bool any_non_finite = false;
   for (const auto& summary : summaries)
     for (const auto& metric : summary.metrics) any_non_finite |= non_finite_of(metric) > 0;
@@ -122,7 +150,7 @@ void write_summary_csv(const std::string& summary_path, const std::string& csv_p
   text += "\n";
   for (const auto& summary : summaries)
     for (const auto& metric : summary.metrics) {
-      const auto cells = static_cast<int64_t>(metric.values.at("mean").size());
+      const int64_t cells = cells_of(metric);
       for (int64_t cell = 0; cell < cells; ++cell) {
         text += run_fields(summary.run_id) + "," + columns.cells(metric.axes, cell) + "," +
                 csv_field(metric.name) + "," + csv_field(metric.units);

@@ -4,7 +4,8 @@
 
 namespace mechsweep {
 
-/// One row per run, metric and cell: mean, standard error, both intervals, counts, rank. Written
+/// One row per run, metric and cell: mean, standard error, both intervals, counts, rank, p- and
+/// q-values. Written
 /// aside and renamed. Throws Error{resource} when it cannot be written.
 void write_summary_csv(const std::string& summary_path, const std::string& csv_path);
 

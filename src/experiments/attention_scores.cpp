@@ -1,159 +1,96 @@
 #include "experiments/attention_scores.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "experiments/flops.h"
-#include "experiments/summary.h"
+#include "experiments/prompt_half.h"
+#include "experiments/score_attributes.h"
+#include "experiments/score_slots.h"
 
 namespace mechsweep {
 
 namespace {
 
-constexpr int kFirstOffset = -2;
-constexpr int kOffsets = 5;
-constexpr const char* kOffsetArray = "offset_score";
-const std::vector<std::string> kBuiltIn = {"previous_token", "duplicate_token", "induction",
-                                           "anti_induction"};
-
-bool is_built_in(const std::string& name) {
-  return std::find(kBuiltIn.begin(), kBuiltIn.end(), name) != kBuiltIn.end();
-}
-
-/// The pairs that a score which is not built in names: `NAME`, or `pairs.NAME` where NAME is that
-/// of a built-in score.
-std::string name_of_pairs(const std::string& score) {
-  const std::string prefix = "pairs.";
-  return score.starts_with(prefix) ? score.substr(prefix.size()) : score;
-}
-
-/// Names that datasets and axes have already, and what HDF5 takes for a path.
-bool is_reserved(const std::string& name) {
-  static const std::vector<std::string> kReserved = {kOffsetArray, "prompt", "layer", "head",
-                                                     "offset"};
-  return name.empty() || name.front() == '.' || name.find('/') != std::string::npos ||
-         name.ends_with(kProfileSuffix) ||
-         std::find(kReserved.begin(), kReserved.end(), name) != kReserved.end();
-}
-
-struct Parameters {
-  std::vector<std::string> scores;
-  std::string occurrence_name;
-  Occurrence occurrence = Occurrence::latest;
-};
-
-/// All scores of one prompt, reduced head by head while its patterns exist.
+/// All slots of the unit's prompts, reduced head by head while a pattern exists.
 class ScoreObserver final : public AttentionObserver {
  public:
-  /// `keys[prompt][score]`; values [prompt, score, layer, head].
-  ScoreObserver(const std::vector<std::vector<ScoreKeys>>& keys, const ModelConfig& model)
-      : keys_(keys), layers_(model.n_layers), heads_(model.n_heads) {
-    values_.assign(keys.size() * keys.front().size() * layers_ * heads_,
+  ScoreObserver(const std::vector<PromptScores>& prompts, const ModelConfig& model)
+      : prompts_(prompts),
+        slots_(std::ssize(prompts.front().slots)),
+        layers_(model.n_layers),
+        heads_(model.n_heads) {
+    values_.assign(std::ssize(prompts) * slots_ * layers_ * heads_,
                    std::numeric_limits<double>::quiet_NaN());
   }
 
   void observe(int64_t task, int layer, int head, const float* pattern, int64_t /*tokens*/,
                int64_t row_stride) override {
-    const auto& scores = keys_[task];
-    for (size_t s = 0; s < scores.size(); ++s)
-      values_[index(task, static_cast<int64_t>(s), layer, head)] =
-          score_of(scores[s], pattern, row_stride);
+    const auto& slots = prompts_[task].slots;
+    for (int64_t s = 0; s < slots_; ++s)
+      values_[index(task, s, layer, head)] = score_of(slots[s], pattern, row_stride);
   }
 
   /// Scores that have queries and are no number all the same.
   [[nodiscard]] int64_t non_finite() const {
     int64_t count = 0;
-    for (size_t i = 0; i < values_.size(); ++i) {
-      const size_t of_prompt = i / (layers_ * heads_);
-      const size_t scores = keys_.front().size();
-      if (!std::isfinite(values_[i]) &&
-          !keys_[of_prompt / scores][of_prompt % scores].queries.empty())
+    for (int64_t i = 0; i < std::ssize(values_); ++i) {
+      const int64_t row = i / (layers_ * heads_);
+      if (!std::isfinite(values_[i]) && !prompts_[row / slots_].slots[row % slots_].queries.empty())
         ++count;
     }
     return count;
   }
 
-  [[nodiscard]] double value(int64_t prompt, int64_t score, int layer, int head) const {
-    return values_[index(prompt, score, layer, head)];
+  [[nodiscard]] double value(int64_t prompt, int64_t slot, int64_t layer, int64_t head) const {
+    return values_[index(prompt, slot, layer, head)];
+  }
+  [[nodiscard]] double mean_over_heads(int64_t prompt, int64_t slot, int64_t layer) const {
+    double sum = 0.0;
+    for (int64_t head = 0; head < heads_; ++head) sum += value(prompt, slot, layer, head);
+    return sum / static_cast<double>(heads_);
   }
 
  private:
-  [[nodiscard]] int64_t index(int64_t prompt, int64_t score, int layer, int head) const {
-    const auto scores = static_cast<int64_t>(keys_.front().size());
-    return ((prompt * scores + score) * layers_ + layer) * heads_ + head;
+  [[nodiscard]] int64_t index(int64_t prompt, int64_t slot, int64_t layer, int64_t head) const {
+    return ((prompt * slots_ + slot) * layers_ + layer) * heads_ + head;
   }
 
-  const std::vector<std::vector<ScoreKeys>>& keys_;
+  const std::vector<PromptScores>& prompts_;
+  int64_t slots_;
   int64_t layers_;
   int64_t heads_;
   std::vector<double> values_;
 };
 
+template <typename T>
+std::vector<uint8_t> bytes_as(const std::vector<double>& values) {
+  const std::vector<T> converted(values.begin(), values.end());
+  const auto bytes = bytes_of(std::span<const T>(converted));
+  return {bytes.begin(), bytes.end()};
+}
+
 class AttentionScoresRun final : public Run {
  public:
-  AttentionScoresRun(const RunContext& context, Parameters parameters)
-      : context_(context), parameters_(std::move(parameters)) {
-    for (const std::string& name : parameters_.scores) {
-      const auto& prompts = context.prompts->prompts;
-      const bool has_pairs = std::any_of(prompts.begin(), prompts.end(), [&](const Prompt& prompt) {
-        return prompt.pairs.contains(name_of_pairs(name));
-      });
-      if (!is_built_in(name) && !has_pairs)
-        fail(ErrorKind::usage,
-             "score '{}' is neither built in (previous_token, duplicate_token, induction, "
-             "anti_induction) nor a name in the `pairs` of any prompt of set '{}'",
-             name, context.prompts->id);
-    }
+  AttentionScoresRun(const RunContext& context, const ScoreOptions& options)
+      : context_(context), slots_(context, options) {
+    // A set with one template has no halves: better said now than by `reduce`.
+    if (options.null && options.top_fraction < 1.0 && !options.chosen_anew)
+      (void)prompts_of_half(PromptHalf::half_a, *context.prompts, context.seed);
   }
 
   [[nodiscard]] std::vector<ArraySpec> arrays() const override {
-    const std::vector<Axis> axes = {
-        {.name = "prompt", .size = static_cast<int64_t>(context_.prompts->prompts.size())},
-        {.name = "layer", .size = context_.model->n_layers},
-        {.name = "head", .size = context_.model->n_heads}};
-    std::vector<ArraySpec> all;
-    for (const std::string& name : parameters_.scores)
-      all.push_back({.name = name,
-                     .axes = axes,
-                     .attributes = {{"units", "1"}, {"long_name", long_name(name)}}});
-    ArraySpec offsets{
-        .name = kOffsetArray,
-        .axes = axes,
-        .attributes = {{"units", "1"},
-                       {"long_name", "attention to earlier occurrences of the token, shifted"}}};
-    Axis offset{.name = "offset", .size = kOffsets};
-    for (int i = 0; i < kOffsets; ++i) offset.coordinates.push_back(kFirstOffset + i);
-    offsets.axes.push_back(std::move(offset));
-    all.push_back(std::move(offsets));
-    return all;
+    std::vector<ArraySpec> specs;
+    for (const ScoreArray& array : slots_.arrays()) specs.push_back(array.spec);
+    return specs;
   }
 
   [[nodiscard]] std::vector<StageSpec> stages() const override { return {{.name = "scores"}}; }
 
   [[nodiscard]] Json attributes() const override {
-    return {{"site", "pattern"},
-            {"operation", "none"},
-            {"positions", "all content queries"},
-            {"base", "clean"},
-            {"downstream", "recompute"},
-            {"estimand", "attention pattern of every head on the clean prompts, without edits"},
-            {"occurrence", parameters_.occurrence_name},
-            {"query_set",
-             "content positions (the prefix is never a query) that have such a key; a query whose "
-             "key is the prefix does not count"},
-            {"definition_previous_token", "mean over q of A[q, q-1]"},
-            {"definition_duplicate_token",
-             "mean over q of the sum over s in S(q) of A[q, s]; S(q): earlier positions that hold "
-             "q's token"},
-            {"definition_induction", "mean over q of the sum over s in S(q) of A[q, s+1], s+1 < q"},
-            {"definition_anti_induction", "mean over q of the sum over s in S(q) of A[q, s-1]"},
-            {"definition_offset_score", "mean over q of the sum over s in S(q) of A[q, s+offset]"},
-            {"definition_pairs",
-             "every other score: mean of A[q, k] over the prompt's own pairs of that name, or of "
-             "NAME where the score is pairs.NAME"}};
+    return score_attributes(slots_.options(), *context_.prompts);
   }
 
   [[nodiscard]] double flops(int /*stage*/, int64_t prompt, int64_t /*first*/) const override {
@@ -163,127 +100,110 @@ class AttentionScoresRun final : public Run {
 
   [[nodiscard]] UnitResult execute(int /*stage*/, Range prompts, Range /*first*/,
                                    const UnitInputs& inputs) const override {
-    std::vector<std::vector<ScoreKeys>> keys;
+    std::vector<PromptScores> scores;
     std::vector<PromptTokens> tokens;
     std::vector<Task> tasks;
     for (int64_t p = prompts.begin; p < prompts.end; ++p) {
       const Prompt& prompt = context_.prompts->prompts[p];
-      keys.push_back(keys_of(prompt));
+      scores.push_back(slots_.of_prompt(p));
       tokens.push_back({prompt.tokens, prompt.corrupt_tokens});
       tasks.push_back({.prompt = static_cast<int32_t>(p - prompts.begin)});
     }
-    ScoreObserver observer(keys, *context_.model);
+    ScoreObserver observer(scores, *context_.model);
     (void)inputs.executor.run(tokens, tasks, &observer);
-    UnitResult result = blocks_of(observer, prompts.size());
+    UnitResult result;
+    for (const ScoreArray& array : slots_.arrays())
+      result.blocks.push_back(
+          {static_cast<int>(result.blocks.size()), block_of(array, observer, scores)});
     result.non_finite = observer.non_finite();
     return result;
   }
 
  private:
-  /// Keys of every named score, then of every offset.
-  [[nodiscard]] std::vector<ScoreKeys> keys_of(const Prompt& prompt) const {
-    std::vector<ScoreKeys> keys;
-    for (const std::string& name : parameters_.scores) {
-      if (name == "previous_token") {
-        keys.push_back(previous_token_keys(prompt));
-      } else if (is_built_in(name)) {
-        const int offset = name == "duplicate_token" ? 0 : name == "induction" ? 1 : -1;
-        keys.push_back(occurrence_keys(prompt, parameters_.occurrence, offset));
+  [[nodiscard]] std::vector<uint8_t> block_of(const ScoreArray& array,
+                                              const ScoreObserver& observer,
+                                              const std::vector<PromptScores>& scores) const {
+    std::vector<double> values;
+    for (int64_t p = 0; p < std::ssize(scores); ++p) {
+      if (array.layout == ScoreLayout::table) {
+        const auto& row = scores[p].tables[array.first];
+        values.insert(values.end(), row.begin(), row.end());
+      } else if (array.layout == ScoreLayout::slot_layer ||
+                 array.layout == ScoreLayout::slot_head) {
+        append_slots_first(array, observer, p, values);
       } else {
-        keys.push_back(pair_keys(prompt, name_of_pairs(name)));
+        append_layers_first(array, observer, p, values);
       }
     }
-    for (int i = 0; i < kOffsets; ++i)
-      keys.push_back(occurrence_keys(prompt, parameters_.occurrence, kFirstOffset + i));
-    return keys;
+    switch (array.spec.type) {
+      case ElementType::i32:
+        return bytes_as<int32_t>(values);
+      case ElementType::f32:
+        return bytes_as<float>(values);
+      default:
+        return bytes_as<double>(values);
+    }
   }
 
-  [[nodiscard]] UnitResult blocks_of(const ScoreObserver& observer, int64_t prompts) const {
-    const auto named = static_cast<int64_t>(parameters_.scores.size());
-    UnitResult result;
-    const auto add = [&](int array, int64_t first_score, int64_t scores) {
-      std::vector<double> values;
-      for (int64_t p = 0; p < prompts; ++p)
-        for (int layer = 0; layer < context_.model->n_layers; ++layer)
-          for (int head = 0; head < context_.model->n_heads; ++head)
-            for (int64_t s = first_score; s < first_score + scores; ++s)
-              values.push_back(observer.value(p, s, layer, head));
-      const auto bytes = bytes_of(std::span<const double>(values));
-      result.blocks.push_back({array, {bytes.begin(), bytes.end()}});
-    };
-    for (int64_t s = 0; s < named; ++s) add(static_cast<int>(s), s, 1);
-    add(static_cast<int>(named), named, kOffsets);
-    return result;
+  void append_slots_first(const ScoreArray& array, const ScoreObserver& observer, int64_t p,
+                          std::vector<double>& values) const {
+    for (int64_t s = array.first; s < array.first + array.slots; ++s)
+      for (int layer = 0; layer < context_.model->n_layers; ++layer) {
+        if (array.layout == ScoreLayout::slot_layer) {
+          values.push_back(observer.mean_over_heads(p, s, layer));
+          continue;
+        }
+        for (int head = 0; head < context_.model->n_heads; ++head)
+          values.push_back(observer.value(p, s, layer, head));
+      }
   }
 
-  static std::string long_name(const std::string& name) {
-    if (name == "previous_token") return "attention to the previous token";
-    if (name == "duplicate_token") return "attention to the earlier copy of the token";
-    if (name == "induction") return "attention to the token after the earlier copy";
-    if (name == "anti_induction") return "attention to the token before the earlier copy";
-    return "attention over the prompts' pairs '" + name_of_pairs(name) + "'";
+  void append_layers_first(const ScoreArray& array, const ScoreObserver& observer, int64_t p,
+                           std::vector<double>& values) const {
+    const int64_t end = array.first + array.slots;
+    for (int layer = 0; layer < context_.model->n_layers; ++layer) {
+      if (array.layout == ScoreLayout::by_layer) {
+        for (int64_t s = array.first; s < end; ++s)
+          values.push_back(observer.mean_over_heads(p, s, layer));
+        continue;
+      }
+      for (int head = 0; head < context_.model->n_heads; ++head) {
+        double sum = 0.0;
+        for (int64_t s = array.first; s < end; ++s) {
+          sum += observer.value(p, s, layer, head);
+          if (array.layout == ScoreLayout::by_head)
+            values.push_back(observer.value(p, s, layer, head));
+        }
+        if (array.layout == ScoreLayout::slot_mean)
+          values.push_back(sum / static_cast<double>(array.slots));
+      }
+    }
   }
 
   RunContext context_;
-  Parameters parameters_;
+  ScoreSlots slots_;
 };
 
 class AttentionScores final : public Experiment {
  public:
-  explicit AttentionScores(MapReader& reader) {
-    if (const ConfigNode* node = reader.require("scores")) {
-      const auto names = node_texts(*node, reader.problems());
-      if (names && names->empty()) reader.problems().add(*node, "names no score");
-      parameters_.scores = names.value_or(std::vector<std::string>());
-      auto sorted = parameters_.scores;
-      std::sort(sorted.begin(), sorted.end());
-      if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
-        reader.problems().add(*node, "names a score twice");
-      for (const std::string& name : parameters_.scores)
-        if (is_reserved(name))
-          reader.problems().add(*node, fmt::format("'{}' cannot be the name of a score: rename the "
-                                                   "`pairs` in the prompt file",
-                                                   name));
-    }
-    parameters_.occurrence_name =
-        reader.choice_or("occurrence", "latest", {"latest", "first", "all"});
-    parameters_.occurrence = parameters_.occurrence_name == "first" ? Occurrence::first
-                             : parameters_.occurrence_name == "all" ? Occurrence::all
-                                                                    : Occurrence::latest;
-  }
+  explicit AttentionScores(MapReader& reader) : options_(parse_score_options(reader)) {}
 
   [[nodiscard]] Json parameters(const std::string& /*config_folder*/) const override {
-    return {{"scores", parameters_.scores}, {"occurrence", parameters_.occurrence_name}};
+    return options_.to_json();
   }
 
   [[nodiscard]] std::unique_ptr<Run> bind(const RunContext& context) const override {
-    return std::make_unique<AttentionScoresRun>(context, parameters_);
+    return std::make_unique<AttentionScoresRun>(context, options_);
   }
 
  private:
-  Parameters parameters_;
+  ScoreOptions options_;
 };
 
 }  // namespace
 
 std::unique_ptr<Experiment> parse_attention_scores(MapReader& reader) {
   return std::make_unique<AttentionScores>(reader);
-}
-
-std::vector<Metric> derive_attention_scores(const StoredRun& run) {
-  std::vector<Metric> metrics;
-  for (const StoredArray& array : run.arrays) {
-    if (array.axes.empty())
-      fail(ErrorKind::input, "run '{}': dataset '{}' has no axes: the file is damaged", run.id,
-           array.name);
-    Metric metric{.name = array.name, .units = "1"};
-    metric.long_name =
-        array.name == kOffsetArray ? "attention to earlier copies, shifted" : array.name + " score";
-    metric.axes.assign(array.axes.begin() + 1, array.axes.end());
-    metric.values = array.values;
-    metrics.push_back(std::move(metric));
-  }
-  return metrics;
 }
 
 }  // namespace mechsweep

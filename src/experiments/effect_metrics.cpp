@@ -128,6 +128,7 @@ void add_recovery(const std::string& name, const std::string& of, const StoredRe
         return std::abs(denominator) < kSmallestDenominator ? kNaN : gained(p, c) / denominator;
       },
       broken);
+  metric.null_is_zero = true;
   const auto prompts = static_cast<int64_t>(metric.values.size()) / edited.cells;
   for (int64_t p = 0; p < prompts; ++p)
     for (int64_t c = 0; c < edited.cells; ++c) {
@@ -182,10 +183,13 @@ std::vector<Metric> derive_effects(const StoredRun& run) {
   const IsBroken bad_margin = [&](int64_t p, int64_t c) {
     return tells.broken_margin(edited, p, c) || tells.broken_margin(base, p, c % base.cells);
   };
-  maker.add("delta_loss", "change of the loss on the answer", "nats", edited, delta_loss, bad_loss);
+  maker.add("delta_loss", "change of the loss on the answer", "nats", edited, delta_loss, bad_loss)
+      .null_is_zero = true;
   if (has_margin)
-    maker.add("delta_margin", "change of the margin of the answer", "logits", edited, delta_margin,
-              bad_margin);
+    maker
+        .add("delta_margin", "change of the margin of the answer", "logits", edited, delta_margin,
+             bad_margin)
+        .null_is_zero = true;
   if (run.find("donor/loss") != nullptr) {
     const StoredReadings donor = stored_readings(run, "donor/");
     check_same_shape(run, donor, base);

@@ -111,6 +111,8 @@ class Experiment {
   [[nodiscard]] virtual std::unique_ptr<Run> bind(const RunContext& context) const = 0;
 };
 
+struct ProfileNull;
+
 /// Numbers of a run as people ask for them, computed from what is stored.
 struct Metric {
   std::string name;
@@ -120,6 +122,8 @@ struct Metric {
   std::vector<double> values;  ///< [P, axes...]; NaN where it does not apply or is not computed
   bool summarised = true;      ///< `reduce` makes a mean with intervals of it
   bool headline = true;        ///< an answer to the experiment's question: ranked and profiled
+  bool null_is_zero = false;   ///< 0 is no effect: means of ranked cells are tested against it
+  bool profiled = false;       ///< its mean over heads keeps axes beyond the head, such as the lag
   bool per_prompt = true;      ///< else values are [axes...] of the whole run, not summarised
   /// Where the headline is a ratio of means instead of the mean: [P, axes...] each, else empty.
   std::vector<double> numerator;
@@ -127,6 +131,8 @@ struct Metric {
   /// [P, axes...], or empty: 1 where a value applies, yet what was computed is NaN or infinite.
   /// Such values stay out of means and are counted. Has no meaning where a prompt is not computed.
   std::vector<uint8_t> broken;
+  /// Of a score [P, layer, head]: what its layer profile is compared with. May be null.
+  std::shared_ptr<const ProfileNull> profile_null;
 
   [[nodiscard]] int64_t cells() const;
 };

@@ -9,8 +9,8 @@ namespace mechsweep {
 
 namespace {
 
-std::string purpose_of(const PromptSet& prompts) {
-  return "halves/" + prompts.id;
+std::string purpose_of(const std::string& set_id) {
+  return "halves/" + set_id;
 }
 
 }  // namespace
@@ -32,16 +32,21 @@ PromptHalf prompt_half_of(const std::string& name) {
 }
 
 std::vector<uint8_t> prompts_of_half(PromptHalf half, const PromptSet& prompts, uint64_t seed) {
-  std::vector<uint8_t> in_half(prompts.prompts.size(), 1);
-  if (half == PromptHalf::all) return in_half;
   std::vector<std::string> templates;
   templates.reserve(prompts.prompts.size());
   for (const Prompt& prompt : prompts.prompts) templates.push_back(prompt.template_label);
+  return templates_of_half(half, templates, prompts.id, seed);
+}
+
+std::vector<uint8_t> templates_of_half(PromptHalf half, const std::vector<std::string>& templates,
+                                       const std::string& set_id, uint64_t seed) {
+  std::vector<uint8_t> in_half(templates.size(), 1);
+  if (half == PromptHalf::all) return in_half;
   HalfSplit split;
   try {
-    split = split_halves(clusters_of(templates), seed, purpose_of(prompts));
+    split = split_halves(clusters_of(templates), seed, purpose_of(set_id));
   } catch (const Error& error) {
-    throw error.within(fmt::format("prompts '{}'", prompts.id));
+    throw error.within(fmt::format("prompts '{}'", set_id));
   }
   in_half.assign(in_half.size(), 0);
   for (const int64_t prompt : half == PromptHalf::half_a ? split.half_a : split.half_b)
@@ -53,7 +58,7 @@ std::string halves_definition(const PromptSet& prompts) {
   return fmt::format(
       "templates in the random order of the stream '{}' of the sweep's seed go, one by one, to the "
       "half that has fewer prompts, half_a where equal; a prompt without a template is its own",
-      purpose_of(prompts));
+      purpose_of(prompts.id));
 }
 
 }  // namespace mechsweep

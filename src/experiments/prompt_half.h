@@ -21,6 +21,10 @@ PromptHalf prompt_half_of(const std::string& name);
 /// Error{input} naming the set when it has too few templates for halves.
 std::vector<uint8_t> prompts_of_half(PromptHalf half, const PromptSet& prompts, uint64_t seed);
 
+/// The same from what a results file says of the set `set_id`: the template of every prompt.
+std::vector<uint8_t> templates_of_half(PromptHalf half, const std::vector<std::string>& templates,
+                                       const std::string& set_id, uint64_t seed);
+
 /// How a run's attributes define the halves.
 std::string halves_definition(const PromptSet& prompts);
 

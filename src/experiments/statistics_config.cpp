@@ -7,15 +7,22 @@ Json StatisticsConfig::to_json() const {
            {{"resamples", resamples},
             {"interval", interval},
             {"level", level},
-            {"cluster", cluster_by_template ? "template" : "prompt"}}}};
+            {"cluster", cluster_by_template ? "template" : "prompt"}}},
+          {"tests", {{"flips", flips}, {"permutations", permutations}}}};
 }
 
 StatisticsConfig StatisticsConfig::from_json(const Json& json) {
   const Json& bootstrap = json.at("bootstrap");
-  return {.resamples = bootstrap.at("resamples").get<int64_t>(),
-          .interval = bootstrap.at("interval").get<std::string>(),
-          .level = bootstrap.at("level").get<double>(),
-          .cluster_by_template = bootstrap.at("cluster").get<std::string>() == "template"};
+  StatisticsConfig config{
+      .resamples = bootstrap.at("resamples").get<int64_t>(),
+      .interval = bootstrap.at("interval").get<std::string>(),
+      .level = bootstrap.at("level").get<double>(),
+      .cluster_by_template = bootstrap.at("cluster").get<std::string>() == "template"};
+  if (json.contains("tests")) {
+    config.flips = json.at("tests").at("flips").get<int64_t>();
+    config.permutations = json.at("tests").at("permutations").get<int64_t>();
+  }
+  return config;
 }
 
 StatisticsConfig parse_statistics(MapReader& reader) {
@@ -31,6 +38,12 @@ StatisticsConfig parse_statistics(MapReader& reader) {
     config.cluster_by_template =
         bootstrap.choice_or("cluster", "template", {"template", "prompt"}) == "template";
     bootstrap.finish();
+  }
+  if (const ConfigNode* inner = statistics.get("tests")) {
+    MapReader tests(*inner, reader.problems());
+    config.flips = tests.integer_or("flips", config.flips, 1, 10'000'000);
+    config.permutations = tests.integer_or("permutations", config.permutations, 1, 10'000'000);
+    tests.finish();
   }
   statistics.finish();
   return config;

@@ -8,14 +8,17 @@
 
 namespace mechsweep {
 
-/// `statistics:` of an experiment: how `reduce` makes its intervals.
+/// `statistics:` of an experiment: how `reduce` makes its intervals and tests.
 struct StatisticsConfig {
   int64_t resamples = 10'000;
   std::string interval = "bca";  ///< which interval figures draw; both are always computed
   double level = 0.95;
   bool cluster_by_template = true;  ///< else every prompt is its own cluster
+  int64_t flips = 10'000;           ///< patterns of signs that a test draws at most
+  int64_t permutations = 10'000;    ///< of heads across layers, for a profile with a null
 
   [[nodiscard]] Json to_json() const;
+  /// What an earlier program did not store has its default.
   static StatisticsConfig from_json(const Json& json);
 };
 

@@ -9,8 +9,11 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "experiments/profile_null.h"
 #include "experiments/readouts.h"
 #include "experiments/top_heads.h"
+#include "stats/max_statistic.h"
+#include "stats/multiple_comparisons.h"
 #include "stats/profile.h"
 #include "stats/ranking.h"
 #include "stats/split.h"
@@ -81,20 +84,39 @@ SummaryMetric reduce_metric(const Metric& metric, const std::vector<int64_t>& co
   const auto& axes = summary.axes;
   const bool heads = axes.size() == 2 && axes[0].name == "layer" && axes[1].name == "head";
   summary.ranked = metric.headline && (heads || (axes.size() == 1 && axes[0].name == "named_head"));
+  summary.tested = summary.ranked && metric.null_is_zero;
+  if (summary.tested) summary.further.assign(std::begin(kTestColumns), std::end(kTestColumns));
   return summary;
 }
 
-std::optional<SummaryMetric> profile_of(const SummaryMetric& metric, int64_t prompts) {
-  if (!metric.ranked || metric.axes.size() != 2 || !metric.numerator.empty()) return std::nullopt;
+/// [rows, heads, inner] as [rows, inner, heads].
+std::vector<double> heads_last(const std::vector<double>& values, int64_t heads, int64_t inner) {
+  std::vector<double> moved;
+  moved.reserve(values.size());
+  for (auto row = values.begin(); row != values.end(); row += heads * inner)
+    for (int64_t i = 0; i < inner; ++i)
+      for (int64_t head = 0; head < heads; ++head) moved.push_back(row[head * inner + i]);
+  return moved;
+}
+
+/// The mean over heads of a metric by layer, head and, where `keeps_axes`, whatever comes after.
+std::optional<SummaryMetric> profile_of(const SummaryMetric& metric, bool keeps_axes,
+                                        int64_t prompts) {
+  const bool plain = metric.ranked && metric.axes.size() == 2;
+  if (!metric.numerator.empty() || !(plain || keeps_axes)) return std::nullopt;
+  const int64_t layers = metric.axes[0].size, heads = metric.axes[1].size;
+  const int64_t inner = metric.cells / (layers * heads);
   SummaryMetric profile{.name = metric.name + kProfileSuffix,
                         .long_name = metric.long_name + ", mean over heads",
                         .units = metric.units,
-                        .axes = {metric.axes[0]},
-                        .cells = metric.axes[0].size};
-  profile.values = layer_profiles(metric.values, prompts, metric.axes[0].size, metric.axes[1].size);
+                        .axes = metric.axes,
+                        .cells = layers * inner};
+  profile.axes.erase(profile.axes.begin() + 1);
+  profile.values =
+      layer_profiles(heads_last(metric.values, heads, inner), prompts, layers * inner, heads);
   profile.non_finite.assign(profile.cells, 0);
-  for (size_t cell = 0; cell < metric.non_finite.size(); ++cell)
-    profile.non_finite[cell / metric.axes[1].size] += metric.non_finite[cell];
+  for (int64_t cell = 0; cell < metric.cells; ++cell)
+    profile.non_finite[cell / (heads * inner) * inner + cell % inner] += metric.non_finite[cell];
   return profile;
 }
 
@@ -197,12 +219,36 @@ RunSummary summarise_run(const StoredRun& run) {
   for (const Metric& metric : experiment_kind(run.kind).derive(run)) {
     if (!metric.summarised || !metric.per_prompt) continue;
     summary.metrics.push_back(reduce_metric(metric, counted));
-    if (auto profile = profile_of(summary.metrics.back(), summary.prompts))
+    if (metric.profile_null) {
+      add_null_profiles(metric, run, counted, summary);
+    } else if (auto profile =
+                   profile_of(summary.metrics.back(), metric.profiled, summary.prompts)) {
       summary.metrics.push_back(std::move(*profile));
+    }
   }
   if (run.find("base/loss") != nullptr) summary.performance = task_performance(run);
   add_warnings(run, summary);
   return summary;
+}
+
+/// kTestColumns of all cells.
+static std::vector<std::vector<double>> test_cells(const RunSummary& run,
+                                                   const SummaryMetric& metric, uint64_t seed) {
+  std::vector<double> values = metric.numerator.empty() ? metric.values : metric.numerator;
+  // Of a ratio the same prompts count as in the ratio.
+  for (size_t i = 0; i < metric.denominator.size(); ++i)
+    if (std::isnan(metric.denominator[i])) values[i] = kNaN;
+  const auto flips = draw_sign_flips(
+      run.cluster_count,
+      {.flips = run.statistics.flips, .seed = seed, .purpose = "sign_flips/" + run.id});
+  const auto tests = sign_flip_tests({values, run.prompts, metric.cells}, run.clusters, flips, {});
+  std::vector<std::vector<double>> columns(2);
+  for (const CellTest& test : tests) {
+    columns[0].push_back(test.p_value);
+    columns[1].push_back(test.adjusted_p_value);
+  }
+  columns.push_back(benjamini_hochberg(columns[0]));
+  return columns;
 }
 
 MetricSummary summarise_metric(const RunSummary& run, const SummaryMetric& metric, uint64_t seed) {
@@ -210,6 +256,7 @@ MetricSummary summarise_metric(const RunSummary& run, const SummaryMetric& metri
                                  .level = run.statistics.level,
                                  .seed = seed,
                                  .purpose = "bootstrap/" + run.id};
+  if (metric.null_profile) return summarise_null_profile(run, metric, seed);
   const auto cells_of = [&](const std::vector<double>& values) {
     return PromptCells{values, run.prompts, metric.cells};
   };
@@ -218,6 +265,8 @@ MetricSummary summarise_metric(const RunSummary& run, const SummaryMetric& metri
                       ? bootstrap_means(cells_of(metric.values), run.clusters, options)
                       : bootstrap_ratios(cells_of(metric.numerator), cells_of(metric.denominator),
                                          run.clusters, options);
+  if (metric.tested) summary.further = test_cells(run, metric, seed);
+  if (!metric.top_heads.empty()) summary.further.push_back(metric.top_heads);
   if (!metric.ranked) return summary;
   std::vector<double> estimates;
   for (const CellEstimate& cell : summary.cells) estimates.push_back(cell.estimate);

@@ -15,6 +15,12 @@ std::span<const StatisticEntry> statistic_table() {
       StatisticEntry{"ranking", "cells in descending order of their mean"},
       StatisticEntry{"median", "middle value of the cells"},
       StatisticEntry{"fraction_positive", "share of the cells whose mean is above zero"},
+      StatisticEntry{"p_value", "sign-flip test of a head's effect or excess over its null"},
+      StatisticEntry{"p_adjusted", "the same among all heads (maximum statistic)"},
+      StatisticEntry{"q_value", "the same by Benjamini and Hochberg"},
+      StatisticEntry{"null_band", "where a layer profile lies at shuffled sources of matched lags"},
+      StatisticEntry{"profile_shape", "peak, centroid and bandwidth of a layer profile"},
+      StatisticEntry{"head_permutation", "profiles of heads put at random over all layers"},
       StatisticEntry{"layer_profile", "mean over the heads of each layer, with intervals"},
   };
   return kTable;

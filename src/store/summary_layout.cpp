@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "experiments/profile_null.h"
 #include "store/results_layout.h"
 
 namespace mechsweep {
@@ -16,6 +17,35 @@ std::array<uint8_t, 32> unit_id(const std::string& run, const std::string& metri
   return hash.digest();
 }
 
+/// What p_value, p_adjusted and q_value are.
+void describe_tests(const RunSummary& run, Json& attributes) {
+  attributes["flips"] = run.statistics.flips;
+  attributes["definition_p_value"] =
+      "two-sided sign-flip test that the mean over prompts is 0: the signs of whole clusters are "
+      "turned together; all 2^clusters patterns where they are no more than flips, else (1 + as "
+      "extreme) / (1 + flips)";
+  attributes["definition_p_adjusted"] =
+      "the same among all cells of the metric: single-step maximum of the studentised statistic "
+      "(Westfall and Young 1993)";
+  attributes["definition_q_value"] = "p_value over all cells by Benjamini and Hochberg (1995)";
+}
+
+/// What is made of a profile with a null.
+void describe_nulls(const RunSummary& run, Json& attributes) {
+  attributes["permutations"] = run.statistics.permutations;
+  attributes["definition_null_band"] =
+      "null_lower, null_upper: quantiles of each layer over null draws; null_simultaneous_*: hold "
+      "in all layers together (Myllymaki et al. 2017); null_median: the baseline of the shape";
+  attributes["definition_permuted"] =
+      "the same of profiles of the heads' means put at random over all layers and heads";
+  attributes["definition_shape"] =
+      "of the profile: peak, centroid of its excess over null_median, bandwidth where the excess "
+      "is "
+      "above half of the peak's (relative to the number of layers; clipped where it reaches the "
+      "first or last layer; none inside the simultaneous band); intervals over resamples of "
+      "clusters";
+}
+
 Json run_attributes(const Json& source, const RunSummary& run) {
   Json attributes = source;
   attributes.erase("stages");
@@ -25,6 +55,13 @@ Json run_attributes(const Json& source, const RunSummary& run) {
   attributes["resamples"] = run.statistics.resamples;
   attributes["level"] = run.statistics.level;
   attributes["interval"] = run.statistics.interval;
+  const auto tested = std::any_of(run.metrics.begin(), run.metrics.end(),
+                                  [](const SummaryMetric& metric) { return metric.tested; });
+  if (tested) describe_tests(run, attributes);
+  const auto has_null =
+      std::any_of(run.metrics.begin(), run.metrics.end(),
+                  [](const SummaryMetric& metric) { return metric.null_profile != nullptr; });
+  if (has_null) describe_nulls(run, attributes);
   if (!run.warnings.empty()) attributes["warnings"] = run.warnings;
   if (run.performance) {
     attributes["base_loss"] = run.performance->base_loss;
@@ -46,6 +83,11 @@ Json dataset_names() {
   for (const char* name : kSummaryCounts) names.push_back(name);
   names.push_back(kSummaryNonFinite);
   names.push_back(kSummaryRank);
+  for (const char* name : kTestColumns) names.push_back(name);
+  for (const char* name : kNullColumns) names.push_back(name);
+  for (const char* name : kPermutationColumns) names.push_back(name);
+  names.push_back(kTopColumn);
+  for (const std::string& name : shape_quantities()) names.push_back(name);
   return names;
 }
 
@@ -70,6 +112,14 @@ void add_metric(FileLayout& layout, const std::string& run_folder, int run, int 
   for (const char* name : kSummaryCounts) add(name, ElementType::i32);
   add(kSummaryNonFinite, ElementType::i32);
   if (metric.ranked) add(kSummaryRank, ElementType::i32);
+  for (const std::string& name : metric.further) add(name.c_str(), ElementType::f64);
+}
+
+/// Additions that a metric takes.
+double summary_flops(const RunSummary& run, const SummaryMetric& metric) {
+  const int64_t patterns = run.statistics.resamples + (metric.tested ? run.statistics.flips : 0);
+  return static_cast<double>(metric.cells) * static_cast<double>(patterns) *
+         static_cast<double>(run.cluster_count);
 }
 
 const Json& group_attributes(const FileLayout& layout, const std::string& path) {
@@ -113,9 +163,7 @@ SummaryPlan plan_summary(const FileLayout& source, const std::string& source_nam
                               .run = static_cast<int32_t>(r),
                               .stage = stage,
                               .prompts = {0, metric.axes.front().size},
-                              .flops = static_cast<double>(metric.cells) *
-                                       static_cast<double>(run.statistics.resamples) *
-                                       static_cast<double>(run.cluster_count)});
+                              .flops = summary_flops(run, metric)});
       plan.units.push_back({static_cast<int>(r), stage});
     }
   }
@@ -146,6 +194,9 @@ UnitResult summary_blocks(const SummaryMetric& metric, const MetricSummary& summ
          "a metric counts its broken values by cell");
   add(metric.non_finite);
   if (metric.ranked) add(summary.ranks);
+  ensure(summary.further.size() == metric.further.size(),
+         "a metric has every column that it names");
+  for (const std::vector<double>& column_values : summary.further) add(column_values);
   return result;
 }
 

@@ -29,7 +29,7 @@ SummaryPlan plan_summary(const FileLayout& source, const std::string& source_nam
 UnitResult summary_blocks(const SummaryMetric& metric, const MetricSummary& summary);
 
 /// Datasets of a metric, in order: floats, counts, values that are no numbers though they should
-/// be, then rank where there is one.
+/// be, rank where there is one, then SummaryMetric::further (float64).
 inline constexpr const char* kSummaryFloats[] = {
     "mean", "standard_error", "percentile_low", "percentile_high", "bca_low", "bca_high"};
 inline constexpr const char* kSummaryCounts[] = {"prompts", "clusters"};

@@ -46,7 +46,9 @@ std::vector<RunSummary> two_runs() {
        .cells = 2,
        .values = {0.25, kNaN, 0.75, kNaN},
        .ranked = true,
-       .non_finite = {0, 0}},
+       .tested = true,
+       .non_finite = {0, 0},
+       .further = {"p_value", "p_adjusted", "q_value"}},
       {.name = "base_loss",
        .long_name = "loss",
        .units = "nats",
@@ -81,7 +83,10 @@ class SummaryTables : public testing::Test {
                                       .bca_low = kNaN,
                                       .bca_high = kNaN};
       }
-      if (metric.ranked) summary.ranks = {1, 0};
+      if (metric.ranked) {
+        summary.ranks = {1, 0};
+        summary.further = {{0.03125, kNaN}, {0.0625, kNaN}, {0.046875, kNaN}};
+      }
       writer.write_unit(static_cast<int>(i), summary_blocks(metric, summary), {.attempt = 1});
     }
     writer.close();
@@ -101,10 +106,11 @@ TEST_F(SummaryTables, CsvHasOneRowForEachCell) {
   write_summary_csv(path_, folder_.file("r.csv"));
   EXPECT_EQ(text(folder_.file("r.csv")),
             "run,model,prompts,layer,head,position,metric,units,mean,standard_error,percentile_low,"
-            "percentile_high,bca_low,bca_high,n_prompts,n_clusters,rank\n"
-            "e/m/p,m,p,4,0,,induction,1,0.5,0.125,0.25,0.75,,,2,2,1\n"
-            "e/m/p,m,p,4,1,,induction,1,,0.125,0.25,0.75,,,0,0,0\n"
-            "e/m/p,m,p,,,,base_loss,nats,0.5,0.125,0.25,0.75,,,2,2,\n");
+            "percentile_high,bca_low,bca_high,n_prompts,n_clusters,rank,p_value,p_adjusted,"
+            "q_value\n"
+            "e/m/p,m,p,4,0,,induction,1,0.5,0.125,0.25,0.75,,,2,2,1,0.03125,0.0625,0.046875\n"
+            "e/m/p,m,p,4,1,,induction,1,,0.125,0.25,0.75,,,0,0,0,,,\n"
+            "e/m/p,m,p,,,,base_loss,nats,0.5,0.125,0.25,0.75,,,2,2,,,,\n");
 }
 
 TEST_F(SummaryTables, JsonHasTheStrongestHeadsAndWarnings) {
@@ -120,6 +126,9 @@ TEST_F(SummaryTables, JsonHasTheStrongestHeadsAndWarnings) {
   EXPECT_EQ(best.at("layer"), 4);
   EXPECT_EQ(best.at("head"), 0);
   EXPECT_EQ(best.at("mean"), 0.5);
+  EXPECT_EQ(best.at("p_adjusted"), 0.0625);
+  EXPECT_EQ(best.at("q_value"), 0.046875);
+  EXPECT_EQ(full.at("flips"), 10000);
   EXPECT_FALSE(full.contains("non_finite") || best.contains("non_finite"));
   EXPECT_TRUE(best.at("bca_low").is_null());
   const Json& empty = json.at("runs")[1];
@@ -141,10 +150,11 @@ TEST_F(SummaryTables, NumbersThatAreNoneAreCountedWhereThereAreAny) {
   write_summary_csv(path_, folder_.file("r.csv"));
   EXPECT_EQ(text(folder_.file("r.csv")),
             "run,model,prompts,layer,head,position,metric,units,mean,standard_error,percentile_low,"
-            "percentile_high,bca_low,bca_high,n_prompts,n_clusters,rank,non_finite\n"
-            "e/m/p,m,p,4,0,,induction,1,0.5,0.125,0.25,0.75,,,2,2,1,0\n"
-            "e/m/p,m,p,4,1,,induction,1,,0.125,0.25,0.75,,,0,0,0,3\n"
-            "e/m/p,m,p,,,,base_loss,nats,0.5,0.125,0.25,0.75,,,2,2,,0\n");
+            "percentile_high,bca_low,bca_high,n_prompts,n_clusters,rank,p_value,p_adjusted,"
+            "q_value,non_finite\n"
+            "e/m/p,m,p,4,0,,induction,1,0.5,0.125,0.25,0.75,,,2,2,1,0.03125,0.0625,0.046875,0\n"
+            "e/m/p,m,p,4,1,,induction,1,,0.125,0.25,0.75,,,0,0,0,,,,3\n"
+            "e/m/p,m,p,,,,base_loss,nats,0.5,0.125,0.25,0.75,,,2,2,,,,,0\n");
   runs[0].metrics[0].non_finite = {1, 3};
   std::filesystem::remove(path_);
   write(runs);

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "experiments/attention_scores.h"
+#include "experiments/score_keys.h"
 #include "unit/experiments/experiment_support.h"
 
 namespace mechsweep {

@@ -45,6 +45,7 @@ const SummaryMetric& metric_of(const RunSummary& summary, const std::string& nam
 
 TEST(Summary, TargetsAreAveragedWithinAPrompt) {
   const RunSummary summary = summarise_run(stored_effects());
+  EXPECT_FALSE(metric_of(summary, "delta_loss").tested) << "only heads are";
   const SummaryMetric& delta = metric_of(summary, "delta_loss");
   ASSERT_EQ(delta.axes.size(), 1U);
   EXPECT_EQ(delta.axes[0].name, "layer");
@@ -103,6 +104,47 @@ TEST(Summary, HeadsAreRankedFromTheLargestAndMissingOnesNot) {
   EXPECT_GT(numbers.cells[1].intervals.percentile_high, 16.5);
   EXPECT_EQ(numbers.cells[2].prompts, 0);
   EXPECT_THAT(numbers.cells[2].estimate, IsNan());
+}
+
+TEST(Summary, EffectsOfHeadsAreTestedAgainstZeroAndScoresAreNot) {
+  const RunSummary scores = summarise_run(stored_scores(12));
+  EXPECT_FALSE(metric_of(scores, "induction").tested);
+  EXPECT_TRUE(summarise_metric(scores, metric_of(scores, "induction"), 7).further.empty());
+
+  RunSummary effects = scores;
+  SummaryMetric& metric = effects.metrics.front();
+  metric.tested = true;
+  // Signs of 12 clusters have 4096 patterns. Cell 0: all of one sign, so that 2 patterns are as
+  // extreme; cell 1 the same but for one cluster without effect, which doubles them; cell 3 of
+  // alternating signs and one size: the observed sum 0 is the least extreme there is.
+  for (int64_t p = 0; p < 12; ++p) {
+    metric.values[p * 4] = 1.0 + static_cast<double>(p);
+    metric.values[p * 4 + 1] = p == 3 ? 0.0 : -1.0;
+    metric.values[p * 4 + 3] = p % 2 == 0 ? 1.0 : -1.0;
+  }
+  const auto columns = summarise_metric(effects, metric, 7).further;
+  ASSERT_EQ(columns.size(), 3U);
+  EXPECT_THAT(columns[0], ElementsAre(2.0 / 4096, 4.0 / 4096, IsNan(), 1.0));
+  // The statistics are 3.06 (cell 0) and sqrt(11). Two patterns bring cell 3 above both, to
+  // sqrt(12); the four of cell 1, two of cell 0 among them, are all others that get there.
+  EXPECT_THAT(columns[1], ElementsAre(6.0 / 4096, 6.0 / 4096, IsNan(), 1.0));
+  EXPECT_THAT(columns[2], ElementsAre(6.0 / 4096, 6.0 / 4096, IsNan(), 1.0));
+}
+
+TEST(Summary, ARatioIsTestedByItsNumerator) {
+  RunSummary run{.id = "e/m/p", .prompts = 3, .clusters = {0, 1, 2}, .cluster_count = 3};
+  SummaryMetric metric{.name = "recovery_loss",
+                       .axes = {{.name = "layer", .size = 1}, {.name = "head", .size = 1}},
+                       .cells = 1,
+                       .values = {kNaN, kNaN, 2.0},
+                       .numerator = {1.0, 1.0, 1.0},
+                       .denominator = {0.01, kNaN, 0.5},
+                       .ranked = true,
+                       .tested = true,
+                       .non_finite = {0}};
+  // The second prompt has no denominator: two clusters are left, whose signs agree in 2 of 4
+  // patterns (4 of 8 with the one that is not there).
+  EXPECT_THAT(summarise_metric(run, metric, 7).further[0], ElementsAre(0.5));
 }
 
 TEST(Summary, ProfilesAreMeansOverTheHeadsThereAre) {
@@ -186,20 +228,25 @@ TEST(StatisticsConfigTest, DefaultsAndValuesSurviveJson) {
   const StatisticsConfig none = read_statistics(Json::object(), problems);
   EXPECT_EQ(none.to_json().dump(),
             R"({"bootstrap":{"cluster":"template","interval":"bca","level":0.95,)"
-            R"("resamples":10000}})");
-  const StatisticsConfig given = read_statistics({{"statistics",
-                                                   {{"bootstrap",
-                                                     {{"resamples", 500},
-                                                      {"interval", "percentile"},
-                                                      {"level", 0.9},
-                                                      {"cluster", "prompt"}}}}}},
-                                                 problems);
+            R"("resamples":10000},"tests":{"flips":10000,"permutations":10000}})");
+  const StatisticsConfig given = read_statistics(
+      {{"statistics",
+        {{"bootstrap",
+          {{"resamples", 500}, {"interval", "percentile"}, {"level", 0.9}, {"cluster", "prompt"}}},
+         {"tests", {{"flips", 64}}}}}},
+      problems);
   EXPECT_TRUE(problems.empty());
   const StatisticsConfig back = StatisticsConfig::from_json(given.to_json());
   EXPECT_EQ(back.resamples, 500);
   EXPECT_EQ(back.interval, "percentile");
   EXPECT_EQ(back.level, 0.9);
   EXPECT_FALSE(back.cluster_by_template);
+  EXPECT_EQ(back.flips, 64);
+  EXPECT_EQ(back.permutations, 10000);
+  // A file of an earlier program says nothing of tests.
+  Json earlier = given.to_json();
+  earlier.erase("tests");
+  EXPECT_EQ(StatisticsConfig::from_json(earlier).flips, 10000);
 }
 
 TEST(StatisticsConfigTest, EveryProblemIsNamed) {
@@ -225,7 +272,7 @@ TEST(StatisticsConfigTest, EveryProblemIsNamed) {
                   "template, prompt)",
                   "s.yaml:13:1: statistics.bootstrap.resample: unknown key; did you mean "
                   "'resamples'? (known: resamples, interval, level, cluster)",
-                  "s.yaml:10:1: statistics.boot: unknown key (known: bootstrap)"));
+                  "s.yaml:10:1: statistics.boot: unknown key (known: bootstrap, tests)"));
 }
 
 }  // namespace

@@ -1,0 +1,77 @@
+#include "experiments/score_null.h"
+
+#include <algorithm>
+
+namespace mechsweep {
+
+namespace {
+
+/// The copies that count, with other sources.
+std::vector<CopyOperation> counted_copies(const PromptNull& null,
+                                          const std::vector<int32_t>* sources) {
+  std::vector<CopyOperation> copies;
+  for (size_t i = 0; i < null.copies.size(); ++i)
+    if (null.counts[i] != 0)
+      copies.push_back(
+          {null.copies[i].query, sources == nullptr ? null.copies[i].source : (*sources)[i]});
+  return copies;
+}
+
+}  // namespace
+
+CopyNull::CopyNull(std::string score, const PromptSet& prompts, Occurrence occurrence,
+                   const NullOptions& options, uint64_t seed)
+    : score_(std::move(score)),
+      set_id_(prompts.id),
+      offset_(key_offset_of(score_).value_or(0)),
+      occurrence_(occurrence),
+      options_(options),
+      seed_(seed) {
+  for (const Prompt& prompt : prompts.prompts) {
+    const auto copies = copy_operations(prompt, occurrence_, offset_);
+    count_lags(copies, set_lags_);
+    most_copies_ = std::max<int64_t>(most_copies_, std::ssize(copies));
+  }
+}
+
+std::string CopyNull::purpose() const {
+  return "antecedents/" + set_id_ + "/" + score_;
+}
+
+PromptNull CopyNull::of_prompt(const Prompt& prompt, int64_t index) const {
+  PromptNull null;
+  null.copies = copy_operations(prompt, occurrence_, offset_);
+  null.counts.assign(null.copies.size(), 1);
+  null.origins.assign(lag_origin_names().size(), 0);
+  const AntecedentRules rules{.prefix_length = prompt.prefix_length,
+                              .key_offset = offset_,
+                              .max_shift = options_.max_shift};
+  for (int64_t draw = 0; draw < options_.draws; ++draw) {
+    auto drawn = match_antecedents(prompt.tokens, null.copies, set_lags_, rules,
+                                   {.seed = seed_,
+                                    .purpose = purpose(),
+                                    .prompt = static_cast<uint32_t>(index),
+                                    .draw = static_cast<uint32_t>(draw)});
+    for (size_t i = 0; i < null.copies.size(); ++i) {
+      if (drawn.sources[i] < 0) null.counts[i] = 0;
+      ++null.origins[static_cast<size_t>(drawn.origins[i])];
+    }
+    null.sources.push_back(std::move(drawn.sources));
+  }
+  return null;
+}
+
+ScoreKeys matched_keys(const PromptNull& null, int32_t offset) {
+  return keys_of_copies(counted_copies(null, nullptr), offset);
+}
+
+ScoreKeys null_keys(const PromptNull& null, int64_t draw, int32_t offset) {
+  return keys_of_copies(counted_copies(null, &null.sources[draw]), offset);
+}
+
+const std::vector<std::string>& lag_origin_names() {
+  static const std::vector<std::string> kNames = {"shuffled", "drawn", "shifted", "none"};
+  return kNames;
+}
+
+}  // namespace mechsweep
