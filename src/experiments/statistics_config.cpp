@@ -3,19 +3,24 @@
 namespace mechsweep {
 
 Json StatisticsConfig::to_json() const {
-  return {{"bootstrap",
-           {{"resamples", resamples},
-            {"interval", interval},
-            {"level", level},
-            {"cluster", cluster_by_template ? "template" : "prompt"}}}};
+  Json json = {{"bootstrap",
+                {{"resamples", resamples},
+                 {"interval", interval},
+                 {"level", level},
+                 {"cluster", cluster_by_template ? "template" : "prompt"}}}};
+  if (correct_in) json["correct_in"] = correct_in->to_json();
+  return json;
 }
 
 StatisticsConfig StatisticsConfig::from_json(const Json& json) {
   const Json& bootstrap = json.at("bootstrap");
-  return {.resamples = bootstrap.at("resamples").get<int64_t>(),
-          .interval = bootstrap.at("interval").get<std::string>(),
-          .level = bootstrap.at("level").get<double>(),
-          .cluster_by_template = bootstrap.at("cluster").get<std::string>() == "template"};
+  StatisticsConfig config{
+      .resamples = bootstrap.at("resamples").get<int64_t>(),
+      .interval = bootstrap.at("interval").get<std::string>(),
+      .level = bootstrap.at("level").get<double>(),
+      .cluster_by_template = bootstrap.at("cluster").get<std::string>() == "template"};
+  if (json.contains("correct_in")) config.correct_in = CorrectIn::from_json(json.at("correct_in"));
+  return config;
 }
 
 StatisticsConfig parse_statistics(MapReader& reader) {
@@ -32,6 +37,8 @@ StatisticsConfig parse_statistics(MapReader& reader) {
         bootstrap.choice_or("cluster", "template", {"template", "prompt"}) == "template";
     bootstrap.finish();
   }
+  if (const ConfigNode* inner = statistics.get("correct_in"))
+    config.correct_in = parse_correct_in(*inner, reader.problems());
   statistics.finish();
   return config;
 }

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "core/config_node.h"
 #include "core/json.h"
+#include "experiments/correct_in.h"
 
 namespace mechsweep {
 
@@ -13,7 +15,8 @@ struct StatisticsConfig {
   int64_t resamples = 10'000;
   std::string interval = "bca";  ///< which interval figures draw; both are always computed
   double level = 0.95;
-  bool cluster_by_template = true;  ///< else every prompt is its own cluster
+  bool cluster_by_template = true;      ///< else every prompt is its own cluster
+  std::optional<CorrectIn> correct_in;  ///< none: every prompt counts
 
   [[nodiscard]] Json to_json() const;
   static StatisticsConfig from_json(const Json& json);
