@@ -238,7 +238,12 @@ def _read_run(names: tuple[str, str, str], group: h5py.Group) -> Run:
         numbers={name: number(group.attrs.get(name, math.nan)) for name in RUN_NUMBERS},
         definitions=definitions,
         warnings=tuple(texts(group.attrs.get("warnings"))),
-        metrics={name: _read_metric(name, item) for name, item in _groups(group) if name != "axes"},
+        metrics={
+            name: _read_metric(name, item)
+            for name, item in _groups(group)
+            # Comparisons with random sets have a table of their own.
+            if name != "axes" and not name.startswith("control_")
+        },
     )
 
 

@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
 #include <spdlog/spdlog.h>
 
 #include "app/commands.h"
+#include "app/control_tables.h"
 #include "app/file_session.h"
 #include "app/summary_tables.h"
 #include "app/with_world.h"
@@ -27,6 +29,15 @@ struct Source {
   std::string state;  ///< hash of what is done
 };
 
+/// Whether some run counts only prompts that models answer right, so that answers of all runs are
+/// needed first.
+bool asks_for_answers(const FileLayout& layout) {
+  return std::any_of(layout.groups.begin(), layout.groups.end(), [](const GroupSpec& group) {
+    return group.path.starts_with("/runs/") &&
+           group.attributes.value("statistics", "").find("correct_in") != std::string::npos;
+  });
+}
+
 Source read_source(const std::string& path) {
   const ResultsReader reader(path);
   Source source{.layout = reader.layout()};
@@ -38,8 +49,19 @@ Source read_source(const std::string& path) {
     hash.update(fmt::format("{} {};", static_cast<int>(entry.state), entry.payload_crc));
   source.state = hash.hex_digest();
   const auto ids = reader.run_ids();
-  for (size_t run = 0; run < ids.size(); ++run)
-    source.runs.push_back(summarise_run(reader.read_run(static_cast<int>(run))));
+  std::optional<BaseAnswers> answers;
+  if (asks_for_answers(source.layout)) {
+    answers.emplace();
+    for (size_t run = 0; run < ids.size(); ++run)
+      answers->add(reader.read_run(static_cast<int>(run)));
+  }
+  for (size_t run = 0; run < ids.size(); ++run) {
+    const StoredRun stored = reader.read_run(static_cast<int>(run));
+    const StatisticsConfig statistics = statistics_of(stored);
+    std::optional<PromptFilter> filter;
+    if (statistics.correct_in) filter = answers.value().filter(stored, *statistics.correct_in);
+    source.runs.push_back(summarise_run(stored, std::move(filter)));
+  }
   return source;
 }
 
@@ -56,7 +78,8 @@ void remove_stale_summary(const std::string& path, const std::string& key) {
   }
   if (old_key == key) return;
   spdlog::info("{}: replacing the summary of an earlier state", path);
-  for (const char* table : {".csv", ".json"}) remove_file(companion_path(path, table));
+  for (const char* table : {".csv", ".json", ".controls.csv"})
+    remove_file(companion_path(path, table));
   remove_file(path);
   remove_file(companion_path(path, ".meta"));
 }
@@ -95,6 +118,7 @@ int reduce_on(World& world, const std::string& file) {
   if (status == kExitDone)
     world.on_root([&] {
       write_summary_csv(path, companion_path(file, ".summary.csv"));
+      write_control_csv(path, companion_path(file, ".summary.controls.csv"));
       write_summary_json(path, companion_path(file, ".summary.json"));
       for (const RunSummary& run : source->runs)
         for (const std::string& warning : run.warnings) spdlog::warn("{}: {}", run.id, warning);

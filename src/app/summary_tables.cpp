@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "app/control_tables.h"
 #include "app/stored_summary.h"
 #include "app/tidy_rows.h"
 #include "core/error.h"
@@ -101,15 +102,38 @@ std::vector<std::string> further_columns(const std::vector<StoredSummary>& summa
 
 Json run_json(const StoredSummary& summary) {
   Json run = {{"run", summary.run_id}};
-  for (const char* name : {"kind",          "estimand",        "site",
-                           "operation",     "positions",       "direction",
-                           "prefix",        "n_prompts",       "n_prompts_left_out",
-                           "n_clusters",    "resamples",       "level",
-                           "flips",         "permutations",    "queries",
-                           "occurrence",    "null_draws",      "null_max_shift",
-                           "top_fraction",  "top_heads",       "base_loss",
-                           "base_accuracy", "candidate_loss",  "candidate_accuracy",
-                           "chance_loss",   "chance_accuracy", "chance_is_among",
+  for (const char* name : {"kind",
+                           "estimand",
+                           "site",
+                           "operation",
+                           "positions",
+                           "direction",
+                           "prefix",
+                           "n_prompts",
+                           "n_prompts_left_out",
+                           "n_clusters",
+                           "resamples",
+                           "level",
+                           "flips",
+                           "permutations",
+                           "queries",
+                           "occurrence",
+                           "null_draws",
+                           "null_max_shift",
+                           "top_fraction",
+                           "top_heads",
+                           "base_loss",
+                           "base_accuracy",
+                           "candidate_loss",
+                           "candidate_accuracy",
+                           "chance_loss",
+                           "chance_accuracy",
+                           "chance_is_among",
+                           "correct_in",
+                           "correct_in_models",
+                           "correct_in_right",
+                           "correct_in_prompts",
+                           "correct_in_kept",
                            "warnings"})
     if (summary.attributes.contains(name)) run[name] = summary.attributes.at(name);
   for (const StoredMetric& metric : summary.metrics) {
@@ -171,7 +195,12 @@ void write_summary_json(const std::string& summary_path, const std::string& json
   for (const char* name : {"name", "source", "source_key", "software_version", "seed", "kernels"})
     if (root.contains(name)) document[name] = root.at(name);
   document["runs"] = Json::array();
-  for (const auto& summary : read_summaries(reader)) document["runs"].push_back(run_json(summary));
+  for (const auto& summary : read_summaries(reader)) {
+    Json run = run_json(summary);
+    Json controls = control_json(reader, summary.run_id);
+    if (!controls.is_null()) run["controls"] = std::move(controls);
+    document["runs"].push_back(std::move(run));
+  }
   write_text(json_path, document.dump(2) + "\n");
 }
 

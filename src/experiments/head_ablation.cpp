@@ -8,6 +8,8 @@
 #include "experiments/edit_grid.h"
 #include "experiments/effect_metrics.h"
 #include "experiments/effect_run.h"
+#include "experiments/head_controls.h"
+#include "experiments/head_operations.h"
 #include "experiments/head_scores.h"
 #include "experiments/resample_donors.h"
 #include "experiments/selection.h"
@@ -19,36 +21,6 @@ namespace {
 
 constexpr int64_t kMostDraws = 100'000;
 
-/// An operation on heads, as users name it.
-struct HeadOperation {
-  const char* name;
-  const char* done;  ///< "z of one head ..."
-  const char* definition;
-};
-
-const std::vector<HeadOperation>& head_operations() {
-  static const std::vector<HeadOperation> kOperations = {
-      {"zero", "zeroed",
-       "z := 0 on raw weights: removes the value bias's contribution, keeps the output bias"},
-      {"value_bias", "set to the value bias",
-       "z := the value bias of its key/value head, 0 where the model has none"},
-      {"mean", "set to the mean over other prompts",
-       "z := mean over the clean runs of the other prompts of the source (mean_over), positions "
-       "aligned from the end"},
-      {"resample", "taken from another prompt",
-       "z := that of the clean run of another prompt of the same length, drawn with the seed, at "
-       "the same position"},
-  };
-  return kOperations;
-}
-
-const HeadOperation& head_operation(const std::string& name) {
-  for (const HeadOperation& operation : head_operations())
-    if (operation.name == name) return operation;
-  ensure(false, "an operation that was checked is gone");
-  return head_operations().front();
-}
-
 struct Parameters {
   std::vector<std::string> operations;  ///< more than one: an axis
   bool operation_axis = false;
@@ -57,6 +29,7 @@ struct Parameters {
   PositionSelection positions;
   HeadSelection heads;              ///< unless `top`
   std::optional<TopSelection> top;  ///< heads that another run decides
+  std::optional<ControlsConfig> controls;
   LayerSelection layers;
   Downstream downstream = Downstream::recompute;
   Readouts readouts;
@@ -64,7 +37,21 @@ struct Parameters {
   [[nodiscard]] bool uses(const std::string& operation) const {
     return std::find(operations.begin(), operations.end(), operation) != operations.end();
   }
+  [[nodiscard]] bool all_but() const { return top ? top->all_but : heads.all_but; }
 };
+
+std::vector<HeadName> every_head(const ModelConfig& model) {
+  std::vector<HeadName> heads;
+  for (int32_t layer = 0; layer < model.n_layers; ++layer)
+    for (int32_t head = 0; head < model.n_heads; ++head) heads.push_back({layer, head});
+  return heads;
+}
+
+HeadSets sets_of(const HeadSelection& selection) {
+  HeadSets sets;
+  for (const auto& [name, heads] : selection.sets) sets.push_back(heads);
+  return sets;
+}
 
 /// The heads of the config; the dearest that may be chosen where another run decides.
 EditGrid grid_of(const RunContext& context, const Parameters& parameters,
@@ -82,22 +69,39 @@ class HeadAblationRun final : public EffectRun {
 
   [[nodiscard]] std::vector<StageSpec> stages() const override {
     std::vector<StageSpec> stages = EffectRun::stages();
-    if (!top_) return stages;
-    stages.front().needs = {{.stage = kDecideStage}};
-    stages.front().may_skip = parameters_.top->at_least.has_value();
-    stages.insert(stages.begin(), top_->stage());
+    if (top_) {
+      stages.front().needs = {{.stage = kDecideStage}};
+      stages.front().may_skip = parameters_.top->at_least.has_value();
+      stages.insert(stages.begin(), top_->stage());
+    }
+    if (controls_)
+      for (StageSpec& stage : controls_->stages()) stages.push_back(std::move(stage));
     return stages;
   }
 
   [[nodiscard]] std::vector<ArraySpec> arrays() const override {
     std::vector<ArraySpec> all = EffectRun::arrays();
-    if (!top_) return all;
-    for (ArraySpec& array : top_->arrays()) all.push_back(std::move(array));
+    const auto append = [&all](const std::vector<ArraySpec>& more) {
+      all.insert(all.end(), more.begin(), more.end());
+    };
+    if (top_) append(top_->arrays());
+    if (controls_) append(controls_->arrays());
     return all;
   }
 
-  [[nodiscard]] UnitResult decide(int /*stage*/, const StoredResults& stored) const override {
-    return top_->decide(stored, static_cast<int>(EffectRun::arrays().size()));
+  [[nodiscard]] double flops(int stage, int64_t prompt, int64_t first) const override {
+    return is_trial(stage) ? controls_->flops(stage, prompt, first)
+                           : EffectRun::flops(stage, prompt, first);
+  }
+  [[nodiscard]] double shared_flops(int stage, int64_t prompt) const override {
+    return is_trial(stage) ? controls_->shared_flops(stage, prompt)
+                           : EffectRun::shared_flops(stage, prompt);
+  }
+
+  [[nodiscard]] UnitResult decide(int stage, const StoredResults& stored) const override {
+    if (!controls_ || stage != controls_->draw_stage())
+      return top_->decide(stored, static_cast<int>(EffectRun::arrays().size()));
+    return controls_->draw(sets_of(top_ ? top_->sets_of(top_->chosen(stored)) : parameters_.heads));
   }
 
   [[nodiscard]] bool is_left_out(int /*stage*/, Range first,
@@ -107,13 +111,14 @@ class HeadAblationRun final : public EffectRun {
 
   [[nodiscard]] UnitResult execute(int stage, Range prompts, Range first,
                                    const UnitInputs& inputs) const override {
+    if (is_trial(stage)) return controls_->execute(stage, prompts, first, inputs);
     if (!top_ || inputs.stored == nullptr) return EffectRun::execute(stage, prompts, first, inputs);
     const HeadSelection chosen = top_->sets_of(top_->chosen(*inputs.stored));
     const EditGrid grid(HeadGrid(chosen, parameters_.layers, Site::z, *context().model),
                         parameters_.positions, *context().prompts);
     return execute_with(prompts, first, inputs.executor,
                         [&](int64_t prompt, std::span<const int64_t> place) {
-                          return ablation(grid, prompt, place, &inputs.executor);
+                          return at_place(grid, prompt, place, &inputs.executor);
                         });
   }
 
@@ -126,6 +131,7 @@ class HeadAblationRun final : public EffectRun {
     attributes["downstream"] = downstream_name(parameters_.downstream);
     attributes["estimand"] = estimand();
     if (top_) top_->describe(attributes);
+    if (controls_) attributes.update(controls_->attributes());
     for (const std::string& name : parameters_.operations)
       attributes["definition_" + name] = head_operation(name).definition;
     if (parameters_.uses("mean")) attributes["mean_over"] = mean_over_name(parameters_.mean_over);
@@ -137,7 +143,7 @@ class HeadAblationRun final : public EffectRun {
   [[nodiscard]] std::optional<Intervention> intervention(int64_t prompt,
                                                          std::span<const int64_t> place,
                                                          Executor* executor) const override {
-    return ablation(grid_, prompt, place, executor);
+    return at_place(grid_, prompt, place, executor);
   }
 
  private:
@@ -156,6 +162,41 @@ class HeadAblationRun final : public EffectRun {
         donors_(context) {
     if (parameters_.uses("resample")) donors_.check();
     if (parameters_.uses("mean")) prepare_means();
+    if (parameters_.controls) prepare_controls();
+  }
+
+  [[nodiscard]] bool is_trial(int stage) const {
+    return controls_ && stage == controls_->trial_stage();
+  }
+
+  /// After everything that the ablations of random sets use.
+  void prepare_controls() {
+    const std::vector<Axis> axes = all_axes(parameters_, top_, grid_);
+    HeadControls::Design design{
+        .config = *parameters_.controls,
+        .sets = axes.front(),
+        .positions = parameters_.positions,
+        .all_but = parameters_.all_but(),
+        .first_stage = top_ ? 2 : 1,
+        .first_array = static_cast<int>(EffectRun::arrays().size()),
+        .is_known = !top_,
+        .ablation = [this](const EditGrid& grid, int64_t prompt, int64_t set, int64_t operation,
+                           Executor* executor) {
+          const std::vector<int64_t> place = {set};
+          return ablation(grid, prompt, place, parameters_.operations[operation], 0, executor);
+        }};
+    if (parameters_.operation_axis) design.operations = axes.back();
+    if (top_) {
+      design.needs = {{.stage = kDecideStage}};
+      design.first_array += static_cast<int>(top_->arrays().size());
+      design.candidates = top_->candidates();
+      design.evaluated = top_->evaluated();
+      design.likely = sets_of(top_->sets_of(top_->dearest()));
+    } else {
+      design.candidates = every_head(*context().model);
+      design.likely = sets_of(parameters_.heads);
+    }
+    controls_.emplace(context(), std::move(design));
   }
 
   static std::vector<Axis> all_axes(const Parameters& parameters,
@@ -176,7 +217,9 @@ class HeadAblationRun final : public EffectRun {
             ? head_operation(parameters_.operations.front()).done
             : fmt::format("ablated ({})", fmt::join(parameters_.operations, ", "));
     const bool sets = parameters_.heads.kind == HeadSelection::Kind::sets;
-    const std::string what = top_   ? top_->describe()
+    const std::string what = top_ ? top_->describe()
+                             : sets && parameters_.all_but()
+                                 ? "all heads but those of a set together"
                              : sets ? "all heads of a set together"
                                     : "one head";
     const std::string tried =
@@ -186,13 +229,20 @@ class HeadAblationRun final : public EffectRun {
   }
 
   /// The grid's edits at a place, with the place's operation and draw.
-  [[nodiscard]] std::optional<Intervention> ablation(const EditGrid& grid, int64_t prompt,
+  [[nodiscard]] std::optional<Intervention> at_place(const EditGrid& grid, int64_t prompt,
                                                      std::span<const int64_t> place,
                                                      Executor* executor) const {
     const size_t after_grid = grid.axes().size();
     const std::string& operation =
         parameters_.operations[parameters_.operation_axis ? place[after_grid] : 0];
     const int64_t draw = parameters_.draws > 1 ? place.back() : 0;
+    return ablation(grid, prompt, place, operation, draw, executor);
+  }
+
+  [[nodiscard]] std::optional<Intervention> ablation(const EditGrid& grid, int64_t prompt,
+                                                     std::span<const int64_t> place,
+                                                     const std::string& operation, int64_t draw,
+                                                     Executor* executor) const {
     auto edits = grid.edits(prompts()[prompt], place, edit(operation, prompt, draw, executor));
     if (!edits) return std::nullopt;
     ensure(!edits->empty(), "a joint edit is of one head at least");
@@ -219,8 +269,11 @@ class HeadAblationRun final : public EffectRun {
   }
 
   void prepare_means() {
-    for (const int layer : top_ ? top_->layers() : grid_.layers())
-      means_.need(parameters_.mean_over, Site::z, layer);
+    std::vector<int> layers = top_ ? top_->layers() : grid_.layers();
+    // Random sets and what is left of the model may be anywhere.
+    if (parameters_.all_but() || (parameters_.controls && !top_))
+      layers = LayerSelection().resolve(context().model->n_layers);
+    for (const int layer : layers) means_.need(parameters_.mean_over, Site::z, layer);
     for (size_t p = 0; p < prompts().size(); ++p)
       means_.check(parameters_.mean_over, static_cast<int64_t>(p), grid_.positions(prompts()[p]),
                    "mean_over");
@@ -228,6 +281,7 @@ class HeadAblationRun final : public EffectRun {
 
   Parameters parameters_;
   std::optional<TopHeads> top_;
+  std::optional<HeadControls> controls_;
   EditGrid grid_;  ///< of the heads that the config names, or a stand-in for those to be chosen
   MeanSources means_;
   ResampleDonors donors_;
@@ -250,6 +304,7 @@ class HeadAblation final : public Experiment {
     parameters_.readouts = parse_readouts(reader);
     read_operation_keys(reader);
     check_heads_and_layers(parameters_.heads, parameters_.layers, reader);
+    read_controls(reader);
   }
 
   [[nodiscard]] Json parameters(const std::string& /*config_folder*/) const override {
@@ -263,6 +318,7 @@ class HeadAblation final : public Experiment {
     if (parameters_.uses("mean")) json["mean_over"] = mean_over_name(parameters_.mean_over);
     if (parameters_.uses("resample")) json["draws"] = parameters_.draws;
     if (parameters_.top) json["evaluate"] = prompt_half_name(parameters_.top->evaluate);
+    if (parameters_.controls) json["controls"] = parameters_.controls->to_json();
     json.update(parameters_.readouts.to_json());
     return json;
   }
@@ -304,6 +360,20 @@ class HeadAblation final : public Experiment {
     }
   }
 
+  void read_controls(MapReader& reader) {
+    // Heads that suffice leave little of the loss to lose when all others are removed.
+    parameters_.controls =
+        parse_controls(reader, parameters_.all_but() ? Alternative::less : Alternative::greater);
+    if (!parameters_.controls) return;
+    const ConfigNode& node = *reader.get("controls");
+    if (parameters_.heads.kind != HeadSelection::Kind::sets)
+      reader.problems().add(node, "goes with `heads: {top: ...}` and `heads: {sets: ...}` only");
+    if (parameters_.positions.kind == PositionSelection::Kind::each)
+      reader.problems().add(node, "goes with one joint edit, not with `positions: each`");
+    if (parameters_.draws > 1)
+      reader.problems().add(node, "goes with a single draw of the operation resample only");
+  }
+
   Parameters parameters_;
 };
 
@@ -316,6 +386,7 @@ std::unique_ptr<Experiment> parse_head_ablation(MapReader& reader) {
 std::vector<Metric> derive_head_ablation(const StoredRun& run) {
   std::vector<Metric> metrics = derive_effects(run);
   for (Metric& metric : selection_metrics(run)) metrics.push_back(std::move(metric));
+  for (Metric& metric : control_metrics(run)) metrics.push_back(std::move(metric));
   return metrics;
 }
 

@@ -6,6 +6,20 @@
 
 namespace mechsweep {
 
+namespace {
+
+/// Every head of the model that is none of these.
+std::vector<HeadName> others(const std::vector<HeadName>& heads, int layers, int in_layer) {
+  const std::set<HeadName> left_alone(heads.begin(), heads.end());
+  std::vector<HeadName> rest;
+  for (int32_t layer = 0; layer < layers; ++layer)
+    for (int32_t head = 0; head < in_layer; ++head)
+      if (!left_alone.contains({layer, head})) rest.push_back({layer, head});
+  return rest;
+}
+
+}  // namespace
+
 HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, Site site,
                    const ModelConfig& model) {
   check_site(site, model);
@@ -29,10 +43,13 @@ HeadGrid::HeadGrid(const HeadSelection& heads, const LayerSelection& layers, Sit
     }
   } else {
     axis.name = "set";
+    const int in_layer = site_head_count(site, model);
     for (const auto& [name, members] : heads.sets) {
       axis.labels.push_back(name);
       std::map<int, std::vector<int32_t>> by_layer;
-      for (const HeadName& head : members) by_layer[head.layer].push_back(head.head);
+      for (const HeadName& head :
+           heads.all_but ? others(members, model.n_layers, in_layer) : members)
+        by_layer[head.layer].push_back(head.head);
       std::vector<LayerHeads> joint;
       for (auto& [layer, list] : by_layer) {
         std::sort(list.begin(), list.end());

@@ -244,8 +244,14 @@ void HeadSelection::check(Site site, const ModelConfig& model) const {
            head.text(), model.n_layers - 1, of_kind, n_heads - 1);
   };
   for (const HeadName& head : list) check_one(head);
-  for (const auto& [name, heads] : sets)
+  for (const auto& [name, heads] : sets) {
     for (const HeadName& head : heads) check_one(head);
+    if (all_but && std::ssize(heads) == int64_t{model.n_layers} * n_heads)
+      fail(ErrorKind::usage,
+           "`heads` has `all_but`, and set '{}' has every head of the model, so that none is left "
+           "to edit; name fewer",
+           name);
+  }
 }
 
 HeadSelection parse_heads(MapReader& reader) {
@@ -276,6 +282,7 @@ HeadSelection parse_heads(MapReader& reader) {
     for (const auto& entry : sets->entries)
       selection.sets.emplace_back(entry.key, parse_head_list(entry.value, problems));
   }
+  selection.all_but = map.bool_or("all_but", false);
   map.finish();
   return selection;
 }

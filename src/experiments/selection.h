@@ -56,15 +56,16 @@ struct HeadName {
 HeadName head_of_name(const std::string& name);
 
 /// `heads:`; absent or `all` means one edit for each head of the chosen layers; a list of names one
-/// edit for each; `sets` one joint edit per set.
+/// edit for each; `sets` one joint edit per set, or with `all_but` one of every head but the set's.
 struct HeadSelection {
   enum class Kind { all, list, sets };
   Kind kind = Kind::all;
   std::vector<HeadName> list;
   std::vector<std::pair<std::string, std::vector<HeadName>>> sets;
+  bool all_but = false;  ///< of sets: what is edited is the rest of the model's heads
 
   [[nodiscard]] Json to_json() const;
-  /// Throws Error{usage} when the model lacks a named head of the site.
+  /// Throws Error{usage} when the model lacks a named head of the site, or `all_but` leaves none.
   void check(Site site, const ModelConfig& model) const;
 };
 HeadSelection parse_heads(MapReader& reader);

@@ -3,12 +3,14 @@
 namespace mechsweep {
 
 Json StatisticsConfig::to_json() const {
-  return {{"bootstrap",
-           {{"resamples", resamples},
-            {"interval", interval},
-            {"level", level},
-            {"cluster", cluster_by_template ? "template" : "prompt"}}},
-          {"tests", {{"flips", flips}, {"permutations", permutations}}}};
+  Json json = {{"bootstrap",
+                {{"resamples", resamples},
+                 {"interval", interval},
+                 {"level", level},
+                 {"cluster", cluster_by_template ? "template" : "prompt"}}},
+               {"tests", {{"flips", flips}, {"permutations", permutations}}}};
+  if (correct_in) json["correct_in"] = correct_in->to_json();
+  return json;
 }
 
 StatisticsConfig StatisticsConfig::from_json(const Json& json) {
@@ -22,6 +24,7 @@ StatisticsConfig StatisticsConfig::from_json(const Json& json) {
     config.flips = json.at("tests").at("flips").get<int64_t>();
     config.permutations = json.at("tests").at("permutations").get<int64_t>();
   }
+  if (json.contains("correct_in")) config.correct_in = CorrectIn::from_json(json.at("correct_in"));
   return config;
 }
 
@@ -45,6 +48,8 @@ StatisticsConfig parse_statistics(MapReader& reader) {
     config.permutations = tests.integer_or("permutations", config.permutations, 1, 10'000'000);
     tests.finish();
   }
+  if (const ConfigNode* inner = statistics.get("correct_in"))
+    config.correct_in = parse_correct_in(*inner, reader.problems());
   statistics.finish();
   return config;
 }

@@ -22,6 +22,8 @@ namespace mechsweep {
 
 namespace {
 
+/// With fewer prompts than this a filter's outcome says little.
+constexpr int64_t kFewPrompts = 10;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// Keeps the counted prompts and averages over the target axis, which is the last one if there. A
@@ -148,7 +150,24 @@ void warn_of_left_out(const StoredRun& run, RunSummary& summary) {
                                          run.attributes.value("selected_at_least", kNaN)));
 }
 
+/// What `correct_in` leaves.
+void warn_of_filter(RunSummary& summary) {
+  if (!summary.filter) return;
+  const PromptFilter& filter = *summary.filter;
+  if (filter.kept < kFewPrompts)
+    summary.warnings.push_back(
+        fmt::format("correct_in ({}) leaves {} of {} prompts: too few to say much", filter.rule,
+                    filter.kept, filter.prompts));
+  for (size_t m = 0; m < filter.models.size(); ++m)
+    if (filter.not_computed[m] > 0)
+      summary.warnings.push_back(
+          fmt::format("correct_in: what model {} answers is not computed yet for {} prompts, which "
+                      "are left out",
+                      filter.models[m], filter.not_computed[m]));
+}
+
 void add_warnings(const StoredRun& run, RunSummary& summary) {
+  warn_of_filter(summary);
   warn_of_broken(summary);
   warn_of_left_out(run, summary);
   if (!run.attributes.value("held_out", true))
@@ -171,6 +190,14 @@ void add_warnings(const StoredRun& run, RunSummary& summary) {
       task.has_candidates ? task.candidate_loss : task.base_loss, task.chance_loss));
 }
 
+void check_prompts(const StoredRun& run) {
+  if (run.complete.size() != run.templates.size())
+    fail(ErrorKind::input, "run '{}' is about {} prompts, but {} are stored: the file is damaged",
+         run.id, run.complete.size(), run.templates.size());
+}
+
+}  // namespace
+
 StatisticsConfig statistics_of(const StoredRun& run) {
   try {
     return StatisticsConfig::from_json(
@@ -181,16 +208,8 @@ StatisticsConfig statistics_of(const StoredRun& run) {
   }
 }
 
-void check_prompts(const StoredRun& run) {
-  if (run.complete.size() != run.templates.size())
-    fail(ErrorKind::input, "run '{}' is about {} prompts, but {} are stored: the file is damaged",
-         run.id, run.complete.size(), run.templates.size());
-}
-
-}  // namespace
-
-RunSummary summarise_run(const StoredRun& run) {
-  RunSummary summary{.id = run.id};
+RunSummary summarise_run(const StoredRun& run, std::optional<PromptFilter> filter) {
+  RunSummary summary{.id = run.id, .filter = std::move(filter)};
   summary.statistics = statistics_of(run);
   check_prompts(run);
   std::vector<int64_t> counted;
@@ -202,6 +221,7 @@ RunSummary summarise_run(const StoredRun& run) {
       ++summary.prompts_left_out;
       continue;
     }
+    if (summary.filter && summary.filter->keep.at(p) == 0) continue;
     counted.push_back(static_cast<int64_t>(p));
     const bool alone = !summary.statistics.cluster_by_template;
     templates.push_back(alone ? std::string() : run.templates[p]);
@@ -212,6 +232,11 @@ RunSummary summarise_run(const StoredRun& run) {
     summary.cluster_count = std::max<int64_t>(summary.cluster_count, cluster + 1);
   if (counted.empty()) {
     warn_of_left_out(run, summary);
+    warn_of_filter(summary);
+    if (summary.filter && summary.filter->prompts > 0) {
+      if (run.find("base/loss") != nullptr) summary.performance = task_performance(run);
+      return summary;
+    }
     summary.warnings.emplace_back(run.left_out.empty() ? "no prompt is computed in full yet"
                                                        : "no prompt has numbers in full");
     return summary;
@@ -226,6 +251,7 @@ RunSummary summarise_run(const StoredRun& run) {
       summary.metrics.push_back(std::move(*profile));
     }
   }
+  summary.controls = compare_controls(run, counted);
   if (run.find("base/loss") != nullptr) summary.performance = task_performance(run);
   add_warnings(run, summary);
   return summary;

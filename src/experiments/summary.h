@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/control_summary.h"
 #include "experiments/effect_metrics.h"
 #include "experiments/experiment.h"
 #include "experiments/statistics_config.h"
@@ -52,13 +53,19 @@ struct RunSummary {
   std::vector<int> clusters;     ///< per counted prompt
   int64_t cluster_count = 0;
   std::vector<SummaryMetric> metrics;
-  std::optional<TaskPerformance> performance;  ///< of effect runs
+  std::optional<TaskPerformance> performance;  ///< of effect runs, over all prompts
+  std::optional<PromptFilter> filter;          ///< of `correct_in`
+  std::vector<ControlComparison> controls;     ///< chosen sets beside random ones
   std::vector<std::string> warnings;
 };
 
-/// A run without a prompt that was computed in full has no metrics, only a warning. Throws
-/// Error{input} when the run's arrays or attributes are not what its kind says.
-RunSummary summarise_run(const StoredRun& run);
+/// How `reduce` treats a run, from its attributes. Throws Error{input} when they are damaged.
+StatisticsConfig statistics_of(const StoredRun& run);
+
+/// A run without a prompt that was computed in full has no metrics, only a warning. A filter (of
+/// `correct_in`) leaves prompts out. Throws Error{input} when the run's arrays or attributes are
+/// not what its kind says.
+RunSummary summarise_run(const StoredRun& run, std::optional<PromptFilter> filter = {});
 
 /// Numbers of one metric, by cell.
 struct MetricSummary {

@@ -58,6 +58,11 @@ TopHeads::TopHeads(RunContext context, TopSelection asked)
   if (asked_.k.back() > std::ssize(candidates_))
     fail(ErrorKind::usage, "`heads.top.k` asks for {} heads, but run '{}' has {} to choose from",
          asked_.k.back(), source_id_, candidates_.size());
+  if (asked_.all_but && asked_.k.back() == context_.model->n_layers * context_.model->n_heads)
+    fail(ErrorKind::usage,
+         "`heads` has `all_but`, and `top.k` asks for all {} heads of the model, so that none is "
+         "left to edit; ask for fewer",
+         asked_.k.back());
   chosen_on_ = prompts_of_half(asked_.on, *context_.prompts, context_.seed);
   evaluated_ = prompts_of_half(asked_.evaluate, *context_.prompts, context_.seed);
 }
@@ -166,8 +171,8 @@ std::vector<int> TopHeads::layers() const {
 }
 
 std::string TopHeads::describe() const {
-  return fmt::format("the k heads with the largest {} in run '{}' on {}, together", asked_.score(),
-                     source_id_,
+  return fmt::format("{}the k heads with the largest {} in run '{}' on {}, together",
+                     asked_.all_but ? "every head but " : "", asked_.score(), source_id_,
                      asked_.on == PromptHalf::all ? "all prompts" : prompt_half_name(asked_.on));
 }
 
@@ -268,7 +273,7 @@ bool TopHeads::leaves_out(Range places, const StoredResults& stored) const {
 }
 
 HeadSelection TopHeads::sets_of(const std::vector<ChosenHead>& chosen) const {
-  HeadSelection selection{.kind = HeadSelection::Kind::sets};
+  HeadSelection selection{.kind = HeadSelection::Kind::sets, .all_but = asked_.all_but};
   for (const int32_t k : asked_.k) {
     std::vector<HeadName> heads;
     for (int32_t i = 0; i < k && k <= std::ssize(chosen); ++i) heads.push_back(chosen[i].head);

@@ -11,8 +11,9 @@
 
 namespace mechsweep {
 
-/// `heads: {top: {from, by, k, on, at_least}}` and `evaluate`: heads chosen by what another run of
-/// the sweep measured, and the prompts that their joint removal is tried on.
+/// `heads: {top: {from, by, k, on, at_least}, all_but}` and `evaluate`: heads chosen by what
+/// another run of the sweep measured, and the prompts that their joint removal, or with `all_but`
+/// that of every other head, is tried on.
 struct TopSelection {
   std::string from;    ///< experiment id; its run on the same model and prompts
   std::string metric;  ///< whose mean ranks the heads
@@ -21,6 +22,7 @@ struct TopSelection {
   PromptHalf on = PromptHalf::all;
   std::optional<double> at_least;  ///< heads with a smaller score are never chosen
   PromptHalf evaluate = PromptHalf::all;
+  bool all_but = false;
 
   [[nodiscard]] Json to_json() const;       ///< of the key `heads`
   [[nodiscard]] std::string score() const;  ///< "mean(delta_loss)"
@@ -46,6 +48,8 @@ class TopHeads {
   [[nodiscard]] StageSpec stage() const;
   [[nodiscard]] std::vector<ArraySpec> arrays() const;
   [[nodiscard]] Axis k_axis() const;
+  /// The heads that may be chosen, in the order of the source's axes.
+  [[nodiscard]] const std::vector<HeadName>& candidates() const { return candidates_; }
   /// The layers that heads may be chosen from, ascending.
   [[nodiscard]] std::vector<int> layers() const;
   /// By prompt: whether the run's edits are tried on it.

@@ -50,6 +50,7 @@ void read_sizes(MapReader& map, TopSelection& top) {
 Json TopSelection::to_json() const {
   Json top = {{"from", from}, {"by", score()}, {"k", k}, {"on", prompt_half_name(on)}};
   if (at_least) top["at_least"] = *at_least;
+  if (all_but) return {{"all_but", true}, {"top", std::move(top)}};
   return {{"top", std::move(top)}};
 }
 
@@ -69,6 +70,7 @@ std::optional<TopSelection> parse_top(MapReader& reader) {
   TopSelection top;
   MapReader outer(*heads, reader.problems());
   (void)outer.get("top");
+  top.all_but = outer.bool_or("all_but", false);
   outer.finish();
   MapReader map(*node, reader.problems());
   top.from = map.text("from");

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "experiments/format_version.h"
+#include "plan/base_runs.h"
 
 namespace mechsweep {
 
@@ -191,6 +192,7 @@ Plan make_plan(OpenedSweep opened, std::vector<std::vector<FileHash>> hashes) {
   for (const ExperimentEntry& entry : plan.sweep.experiments)
     for (const std::string& model : entry.models)
       for (const std::string& prompts : entry.prompts) plan_run(plan, entry, model, prompts);
+  check_base_runs(plan);
   plan.identity = identity_of(plan);
   plan.key = sha256_hex(plan.identity.dump());
   return plan;

@@ -108,9 +108,20 @@ class SweepReader {
     experiment.models = read_references(entry, "models", sweep_.models);
     experiment.prompts = read_references(entry, "prompts", sweep_.prompts);
     experiment.statistics = parse_statistics(entry);
-    refuse_later_keys(entry);
+    check_correct_in(entry);
     if (!experiment.experiment) forgive_keys(entry);
     sweep_.experiments.push_back(std::move(experiment));
+  }
+
+  /// Models whose answers `statistics.correct_in` asks for.
+  void check_correct_in(MapReader& entry) {
+    const ConfigNode* statistics = entry.get("statistics");
+    if (statistics == nullptr || statistics->kind != ConfigNode::Kind::map) return;
+    const ConfigNode* asked = statistics->find("correct_in");
+    if (asked == nullptr || asked->kind != ConfigNode::Kind::list) return;
+    std::vector<std::string> known;
+    for (const ModelEntry& model : sweep_.models) known.push_back(model.id);
+    for (const ConfigNode& item : asked->items) (void)node_choice(item, problems_, known);
   }
 
   /// The name of a known kind; empty when there is none, which is a problem by then.
@@ -120,12 +131,6 @@ class SweepReader {
     for (const Kind& kind : table) names.emplace_back(kind.name);
     const ConfigNode* node = entry.require("kind");
     return node == nullptr ? "" : node_choice(*node, problems_, names).value_or("");
-  }
-
-  /// Keys that the user guide speaks of and that would change what is computed.
-  void refuse_later_keys(MapReader& entry) {
-    for (const char* later : {"controls"})
-      if (entry.has(later)) problems_.add(*entry.get(later), "is not supported by this version");
   }
 
   static void forgive_keys(MapReader& entry) {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "experiments/head_controls.h"
 #include "experiments/profile_null.h"
 #include "store/results_layout.h"
 
@@ -46,6 +47,19 @@ void describe_nulls(const RunSummary& run, Json& attributes) {
       "clusters";
 }
 
+/// What `correct_in` left out.
+void describe_filter(const PromptFilter& filter, Json& attributes) {
+  attributes["correct_in"] = filter.rule;
+  attributes["correct_in_models"] = filter.models;
+  attributes["correct_in_right"] = filter.right;
+  attributes["correct_in_prompts"] = filter.prompts;
+  attributes["correct_in_kept"] = filter.kept;
+  attributes["definition_correct_in"] =
+      "prompts at every target of which the answer has the largest logit of all in the unedited "
+      "run of each of correct_in_models; correct_in_right counts each model's, correct_in_kept "
+      "those of all together, out of correct_in_prompts";
+}
+
 Json run_attributes(const Json& source, const RunSummary& run) {
   Json attributes = source;
   attributes.erase("stages");
@@ -62,6 +76,7 @@ Json run_attributes(const Json& source, const RunSummary& run) {
       std::any_of(run.metrics.begin(), run.metrics.end(),
                   [](const SummaryMetric& metric) { return metric.null_profile != nullptr; });
   if (has_null) describe_nulls(run, attributes);
+  if (run.filter) describe_filter(*run.filter, attributes);
   if (!run.warnings.empty()) attributes["warnings"] = run.warnings;
   if (run.performance) {
     attributes["base_loss"] = run.performance->base_loss;
@@ -122,6 +137,39 @@ double summary_flops(const RunSummary& run, const SummaryMetric& metric) {
          static_cast<double>(run.cluster_count);
 }
 
+template <typename T>
+std::vector<uint8_t> column_content(const ControlComparison& comparison,
+                                    const ControlColumn& column) {
+  std::vector<T> values;
+  for (size_t cell = 0; cell < comparison.cells.size(); ++cell)
+    values.push_back(static_cast<T>(column.value(comparison, cell)));
+  const auto bytes = bytes_of(std::span<const T>(values));
+  return {bytes.begin(), bytes.end()};
+}
+
+/// Adds a comparison with random sets as datasets with content: they are cheap, and made from what
+/// makes the layout.
+void add_controls(FileLayout& layout, const std::string& run_folder,
+                  const ControlComparison& comparison) {
+  const std::string group = run_folder + "/" + comparison.name;
+  layout.groups.push_back({group,
+                           {{"long_name", comparison.long_name},
+                            {"units", comparison.units},
+                            {"alternative", alternative_name(comparison.alternative)}}});
+  const auto scales = add_scales(layout, run_folder, comparison.axes);
+  std::vector<int64_t> shape;
+  for (const Axis& axis : comparison.axes) shape.push_back(axis.size);
+  for (const ControlColumn& column : control_columns())
+    layout.datasets.push_back({.path = group + "/" + column.name,
+                               .type = column.is_count ? ElementType::i32 : ElementType::f64,
+                               .shape = shape,
+                               .scales = scales,
+                               .attributes = {{"long_name", column.long_name}},
+                               .content = column.is_count
+                                              ? column_content<int32_t>(comparison, column)
+                                              : column_content<double>(comparison, column)});
+}
+
 const Json& group_attributes(const FileLayout& layout, const std::string& path) {
   const auto found = std::find_if(layout.groups.begin(), layout.groups.end(),
                                   [&](const GroupSpec& group) { return group.path == path; });
@@ -166,6 +214,8 @@ SummaryPlan plan_summary(const FileLayout& source, const std::string& source_nam
                               .flops = summary_flops(run, metric)});
       plan.units.push_back({static_cast<int>(r), stage});
     }
+    for (const ControlComparison& comparison : run.controls)
+      add_controls(layout, folder, comparison);
   }
   return plan;
 }

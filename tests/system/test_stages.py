@@ -270,7 +270,7 @@ def test_what_cannot_be_chosen_is_refused_before_anything_runs(folder):
         ([top(), heads()], "there is no run 'heads/llama-random/p' above this one"),
         ([heads(), top(by="mean(delta_los)")], "did you mean 'delta_loss'?"),
         ([heads(), top(k=[13])], "asks for 13 heads, but run 'heads/llama-random/p' has 12"),
-        ([heads(), top(controls={"random_k": 200})], "controls: is not supported"),
+        ([heads(controls={"random_k": 2, "match": "layer"})], "controls: goes with `heads: {top:"),
     ]:
         config = write_config(
             folder / "in" / "c.yaml", [model_entry("llama-random")], [prompts()], experiments

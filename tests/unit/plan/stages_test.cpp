@@ -92,8 +92,6 @@ TEST(Stages, FromNamesAnExperimentThatStandsAbove) {
                         "is no run 'heads/llama/rep' above this one"));
   EXPECT_THAT(failure(with_top(replaced(kTop, "from: heads", "from: top"))),
               HasSubstr("no run 'top/llama/rep' above this one"));
-  EXPECT_THAT(failure(with_top(replaced(kTop, "id: top", "id: top, controls: {random_k: 3}"))),
-              HasSubstr("controls: is not supported by this version"));
   EXPECT_THAT(
       failure(replaced(good_config(), "scores: [induction]", "scores: [induction], evaluate: all")),
       HasSubstr("experiments[0].evaluate: unknown key"));

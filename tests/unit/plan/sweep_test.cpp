@@ -112,7 +112,7 @@ TEST(Sweep, UnknownKeysComeWithTheNearestOne) {
   EXPECT_THAT(problems("scores: [induction]", "scores: [induction], occurence: all"),
               ElementsAre("8:63: experiments[0].occurence: unknown key; did you mean "
                           "'occurrence'? (known: id, kind, scores, occurrence, models, prompts, "
-                          "statistics, controls)"));
+                          "statistics)"));
 }
 
 TEST(Sweep, ListsOfEntriesAreChecked) {
@@ -188,8 +188,13 @@ TEST(Sweep, WhatThisVersionLacksIsNamed) {
                           "value_bias, mean, resample)"));
   EXPECT_THAT(with_heads("operation: zero, positions: all, evaluate: half_b"),
               ElementsAre("9:81: experiments[1].evaluate: goes with `heads: {top: ...}` only"));
-  EXPECT_THAT(with_heads("operation: zero, positions: all, controls: {random_k: 2}"),
-              ElementsAre("9:81: experiments[1].controls: is not supported by this version"));
+  EXPECT_THAT(with_heads("operation: zero, positions: all, controls: {random_k: 2, match: layer}"),
+              ElementsAre("9:81: experiments[1].controls: goes with `heads: {top: ...}` and "
+                          "`heads: {sets: ...}` only"));
+  EXPECT_THAT(with_heads("operation: zero, positions: all, statistics: {correct_in: [lama]}"),
+              ElementsAre(testing::HasSubstr(
+                  "experiments[1].statistics.correct_in[0]: unknown value 'lama'; did you mean "
+                  "'llama'?")));
   EXPECT_THAT(with_heads("operation: zero, positions: all, downstream: frozen"),
               ElementsAre("9:83: experiments[1].downstream: unknown value 'frozen' (known: "
                           "recompute, freeze)"));
