@@ -73,6 +73,16 @@ class MetricMaker {
     plain(add(prefix + "top1", "token with the largest logit" + of, "token id", r,
               token_or_nan(r.top1), never),
           false);
+    if (applicability_.has_answers())
+      plain(add(
+                prefix + "correct", "share of answers with the largest logit" + of, "1", r,
+                [&](int64_t p, int64_t c) {
+                  const int64_t i = flat(p, c);
+                  if (std::isnan(r.loss->values[i])) return kNaN;
+                  return r.top1->values[i] == applicability_.answer(p, c) ? 1.0 : 0.0;
+                },
+                bad_loss),
+            true);
     if (r.answer_rank != nullptr)
       plain(add(prefix + "answer_rank", "tokens with a larger logit than the answer" + of, "1", r,
                 token_or_nan(r.answer_rank), never),

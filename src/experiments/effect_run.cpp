@@ -102,8 +102,9 @@ EffectRun::EffectRun(const RunContext& context, Spec spec)
   if (spec_.readouts.kl && spec_.donor) edited_shape_.kl.emplace_back("kl_donor");
   std::map<std::string, size_t> classes;
   for (size_t p = 0; p < prompts().size(); ++p) {
-    const std::string signature =
-        is_evaluated(static_cast<int64_t>(p)) ? cost_signature(prompts()[p]) : "nothing";
+    std::string signature = "nothing";
+    if (is_evaluated(static_cast<int64_t>(p))) signature = cost_signature(prompts()[p]);
+    if (!spec_.cost_keys.empty()) signature += spec_.cost_keys[p];
     cost_class_.push_back(classes.emplace(signature, classes.size()).first->second);
   }
   costs_.resize(classes.size());

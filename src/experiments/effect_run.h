@@ -28,6 +28,9 @@ class EffectRun : public Run {
     /// By prompt: 0 where nothing is computed, so that its numbers stay NaN and its tracked tokens
     /// -1. Empty: all are computed.
     std::vector<uint8_t> evaluated;
+    /// By prompt: what else of it the cost of an intervention depends on, beside what
+    /// intervention() says. Empty: nothing.
+    std::vector<std::string> cost_keys;
   };
   /// Throws Error{input} when a prompt has no target or lacks a side, Error{usage} when the
   /// readouts do not fit the model.

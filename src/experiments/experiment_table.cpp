@@ -2,7 +2,9 @@
 
 #include "core/error.h"
 #include "experiments/activation_patching.h"
+#include "experiments/attention_edges.h"
 #include "experiments/attention_scores.h"
+#include "experiments/component_ablation.h"
 #include "experiments/direct_logit_attribution.h"
 #include "experiments/effect_metrics.h"
 #include "experiments/experiment.h"
@@ -13,13 +15,19 @@
 namespace mechsweep {
 
 std::span<const ExperimentKind> experiment_table() {
-  static constexpr std::array<ExperimentKind, 6> kTable = {{
+  static constexpr std::array<ExperimentKind, 8> kTable = {{
       {"activation_patching",
        "pastes a site's value from the donor run into the base run, one place at a time",
        parse_activation_patching, derive_effects},
+      {"attention_edges",
+       "changes single (query, key) pairs of attention and measures what the answers lose",
+       parse_attention_edges, derive_effects},
       {"attention_scores",
        "previous-token, duplicate-token, induction and own attention scores of every head",
        parse_attention_scores, derive_attention_scores},
+      {"component_ablation",
+       "removes attention blocks, MLPs, the residual stream or neurons, layer by layer",
+       parse_component_ablation, derive_effects},
       {"direct_logit_attribution",
        "what every head, MLP and embedding adds to the answer's logit, norms held fixed",
        parse_direct_logit_attribution, derive_direct_logit_attribution},

@@ -1,8 +1,6 @@
 #include "experiments/logit_lens.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <map>
 
 #include <fmt/ranges.h>
@@ -12,7 +10,6 @@
 #include "experiments/effect_run.h"
 #include "experiments/flops.h"
 #include "experiments/selection.h"
-#include "experiments/stored_readings.h"
 
 // The final norm and the unembedding see one row of the last layer's residual stream and nothing
 // else, neither its position nor other rows. So a unit takes two passes: one keeps the residual
@@ -255,28 +252,6 @@ class LogitLens final : public Experiment {
   Parameters parameters_;
 };
 
-/// Whether the largest logit is the answer's, of every cell of the lens.
-Metric correct_metric(const StoredRun& run) {
-  const StoredReadings lens = stored_readings(run, "");
-  const StoredReadings base = stored_readings(run, "base/");
-  const StoredArray& tokens = stored_array(run, "base/tracked_token");
-  Metric metric{.name = "correct",
-                .long_name = "share of answers with the largest logit, through the lens",
-                .units = "1",
-                .axes = lens.axes,
-                .headline = false};
-  const auto prompts = static_cast<int64_t>(run.templates.size());
-  for (int64_t p = 0; p < prompts; ++p)
-    for (int64_t c = 0; c < lens.cells; ++c) {
-      const int64_t i = p * lens.cells + c;
-      const double answer = tokens.values.at((p * base.cells + c % base.cells) * base.tracked);
-      metric.values.push_back(std::isnan(lens.loss->values[i])
-                                  ? std::numeric_limits<double>::quiet_NaN()
-                                  : static_cast<double>(lens.top1->values[i] == answer));
-    }
-  return metric;
-}
-
 }  // namespace
 
 std::unique_ptr<Experiment> parse_logit_lens(MapReader& reader) {
@@ -293,9 +268,9 @@ std::vector<Metric> derive_logit_lens(const StoredRun& run) {
     if (at == std::string::npos) continue;
     metric.long_name.replace(at, edited.size(), " through the lens");
     const auto is = [&](const char* name) { return metric.name == name; };
-    metric.summarised = metric.summarised || is("loss") || is("margin") || is("logit_0");
+    metric.summarised =
+        metric.summarised || is("loss") || is("margin") || is("logit_0") || is("correct");
   }
-  metrics.push_back(correct_metric(run));
   return metrics;
 }
 

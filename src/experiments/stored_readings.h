@@ -42,6 +42,12 @@ class Applicability {
  public:
   Applicability(const StoredRun& run, const StoredReadings& base);
 
+  /// Whether the file says what the answers are.
+  [[nodiscard]] bool has_answers() const { return tokens_ != nullptr; }
+  /// The answer of the cell's target, a token id; only where has_answers().
+  [[nodiscard]] double answer(int64_t prompt, int64_t cell) const {
+    return tokens_->values[(prompt * targets_ + cell % targets_) * tracked_];
+  }
   /// A tracked token of the cell's target is there, and the cell's position is in the prompt.
   [[nodiscard]] bool applies(const StoredReadings& readings, int64_t prompt, int64_t cell,
                              int64_t token = 0) const;

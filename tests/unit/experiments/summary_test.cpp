@@ -78,7 +78,7 @@ TEST(Summary, NumbersThatAreNoneAreLeftOutCountedAndSaid) {
   ASSERT_FALSE(summary.warnings.empty());
   EXPECT_EQ(summary.warnings.front(),
             "numbers that came out as NaN or infinite are left out, with their prompts: 3 of "
-            "delta_loss, 3 of recovery_loss, 3 of loss");
+            "delta_loss, 3 of recovery_loss, 3 of loss, 3 of correct");
   run.complete[1] = 0;  // not computed: then they are nothing to wonder about
   for (const SummaryMetric& metric : summarise_run(run).metrics)
     for (const int32_t count : metric.non_finite) EXPECT_EQ(count, 0) << metric.name;

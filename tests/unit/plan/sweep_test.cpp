@@ -162,8 +162,8 @@ TEST(Sweep, ReferencesMustLeadSomewhere) {
 TEST(Sweep, AnUnknownKindIsTheOnlyProblemOfItsEntry) {
   EXPECT_THAT(problems("kind: head_ablation", "kind: head_ablatoin"),
               ElementsAre("9:23: experiments[1].kind: unknown value 'head_ablatoin'; did you mean "
-                          "'head_ablation'? (known: activation_patching, attention_scores, "
-                          "head_ablation, interventions)"));
+                          "'head_ablation'? (known: activation_patching, attention_edges, "
+                          "attention_scores, component_ablation, head_ablation, interventions)"));
   EXPECT_THAT(problems("kind: head_ablation, ", ""),
               ElementsAre("9:5: experiments[1]: the key 'kind' is missing"));
   const auto prompts = problems("kind: repeated_random", "kind: repeated_randm");
