@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "experiments/attention_scores.h"
 #include "experiments/experiment.h"
+#include "experiments/score_keys.h"
 
 namespace mechsweep {
 

@@ -173,6 +173,7 @@ std::string make_copy_anew(const std::string& path, const std::string& meta,
 std::vector<std::string> restore_metadata(const std::string& path) {
   const FileDescriptor file = open_regular(path, O_RDWR, ErrorKind::input);
   const HeldLock lock(path);
+  remove_left_overs(path);
   const std::string meta = companion_path(path, ".meta");
   const auto copy = MetadataCopy::load(meta);
   const std::string fault = fault_of(path);

@@ -65,6 +65,13 @@ TEST_F(Restore, WritesMetadataBackByteForByte) {
   EXPECT_FALSE(std::filesystem::exists(folder_.file("a.lock")));
 }
 
+TEST_F(Restore, ClearsWhatOneThatWasKilledLeft) {
+  const std::string left = folder_.file(".a.h5.abc123.tmp");
+  std::ofstream(left) << "half an image";
+  EXPECT_THAT(restore_metadata(path_), ElementsAre(HasSubstr("nothing to do")));
+  EXPECT_FALSE(std::filesystem::exists(left));
+}
+
 TEST_F(Restore, GivesACutOrLengthenedFileItsSize) {
   std::filesystem::resize_file(path_, good_.size() + 1000);
   EXPECT_THAT(restore_metadata(path_), ElementsAre(HasSubstr("1000 bytes")));
