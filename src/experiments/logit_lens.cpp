@@ -35,6 +35,7 @@ struct Parameters {
 
 std::vector<std::string> names_of(const std::vector<Site>& sites) {
   std::vector<std::string> names;
+  names.reserve(sites.size());
   for (const Site site : sites) names.emplace_back(site_info(site).name);
   return names;
 }
@@ -202,7 +203,7 @@ class LogitLens final : public Experiment {
     parameters_.positions = targets_only();
     if (const ConfigNode* node = reader.get("positions")) {
       parameters_.positions = parse_positions(reader);
-      read_positions(*node, reader.problems());
+      check_positions(*node, reader.problems());
     }
     parameters_.layers = parse_layers(reader);
     parameters_.readouts = parse_readouts(reader);
@@ -237,7 +238,7 @@ class LogitLens final : public Experiment {
     if (parameters_.site_axis && node.items.empty()) problems.add(node, "names no site");
   }
 
-  void read_positions(const ConfigNode& node, Problems& problems) {
+  void check_positions(const ConfigNode& node, Problems& problems) const {
     const auto kind = parameters_.positions.kind;
     if (kind == PositionSelection::Kind::all || kind == PositionSelection::Kind::span)
       problems.add(node,
