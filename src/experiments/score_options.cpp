@@ -98,7 +98,8 @@ void check_together(MapReader& reader, const ScoreOptions& options) {
     for (const char* key : {"lags", "lag_split", "null_sources"})
       complain(key, "needs a score of copies: duplicate_token, induction or anti_induction");
   if (!options.null)
-    for (const char* key : {"top_fraction", "top_heads"}) complain(key, "goes with `null_sources` only");
+    for (const char* key : {"top_fraction", "top_heads"})
+      complain(key, "goes with `null_sources` only");
   if (options.diagonal) {
     complain("null_sources", "goes with `queries: content` only");
     if (options.occurrence != Occurrence::latest)

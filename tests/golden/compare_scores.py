@@ -1,9 +1,10 @@
 """Attention scores of a results file against whole attention patterns of transformers.
 
-    python compare_scores.py RESULTS.h5 RUN MODEL        # a folder or a .gguf file
+    python compare_scores.py RESULTS.h5 RUN MODEL [N]    # a folder or a .gguf file; N prompts
 
 Every score, by lag, by position and at null sources, is made from the patterns by its definition (a
-query with the latest copy). Prints the largest differences; status 1 above 1e-5.
+query with the latest copy). Prints the largest differences; status 1 above 1e-5. Needs h5py beside
+the packages of scripts/envs/references.txt.
 """
 
 import sys
@@ -65,13 +66,13 @@ def known_scores(pattern, tokens, prefix, group, place):
     return known | {"previous_token": mean_score(pattern, previous)}
 
 
-def main(results, run, model):
+def main(results, run, model, most=None):
     reference = Reference(Path(model))
     worst, compared = {}, 0
     with h5py.File(results) as file:
         group = file[f"runs/{run}"]
         prompts = file[group.attrs["prompts_group"].decode()]
-        for place, length in enumerate(prompts["lengths"][()]):
+        for place, length in enumerate(prompts["lengths"][: int(most) if most else None]):
             tokens = prompts["tokens"][place][:length].tolist()
             pattern = np.stack([x[0].double().numpy() for x in reference.patterns([tokens])])
             prefix = int(prompts["prefix_length"][place])
