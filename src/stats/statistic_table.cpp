@@ -16,6 +16,7 @@ std::span<const StatisticEntry> statistic_table() {
       StatisticEntry{"median", "middle value of the cells"},
       StatisticEntry{"fraction_positive", "share of the cells whose mean is above zero"},
       StatisticEntry{"layer_profile", "mean over the heads of each layer, with intervals"},
+      StatisticEntry{"controls", "chosen sets of heads beside random ones, with p-values"},
   };
   return kTable;
 }

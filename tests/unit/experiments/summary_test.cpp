@@ -225,7 +225,7 @@ TEST(StatisticsConfigTest, EveryProblemIsNamed) {
                   "template, prompt)",
                   "s.yaml:13:1: statistics.bootstrap.resample: unknown key; did you mean "
                   "'resamples'? (known: resamples, interval, level, cluster)",
-                  "s.yaml:10:1: statistics.boot: unknown key (known: bootstrap)"));
+                  "s.yaml:10:1: statistics.boot: unknown key (known: bootstrap, correct_in)"));
 }
 
 }  // namespace
