@@ -22,6 +22,7 @@ std::span<const StatisticEntry> statistic_table() {
       StatisticEntry{"profile_shape", "peak, centroid and bandwidth of a layer profile"},
       StatisticEntry{"head_permutation", "profiles of heads put at random over all layers"},
       StatisticEntry{"layer_profile", "mean over the heads of each layer, with intervals"},
+      StatisticEntry{"controls", "chosen sets of heads beside random ones, with p-values"},
   };
   return kTable;
 }

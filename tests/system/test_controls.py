@@ -19,7 +19,6 @@ from system_program import (
     USAGE,
     Running,
     digest,
-    journal,
     model_entry,
     must,
     run,
@@ -311,7 +310,6 @@ def test_draws_never_change_whatever_is_killed(folder, ranks):
         time.sleep(0.5)
     assert len(stored_draws(results)) == 3
     assert digest(results) == expected
-    assert (journal(results)[:, 0] == 1).all()
 
 
 @pytest.mark.parametrize("all_but", [False, True])
@@ -348,8 +346,7 @@ def test_the_trained_models_heads_beat_random_ones_and_others_do_not(folder, all
             assert abs(stored[at, match] - share) < 4 * error + 2 / draws
     assert (stored[0] < stored[1]).all()
     assert (stored[1] > 0.4).all()
-    if all_but:
-        assert (stored[0] < 0.1).all()
+    assert not all_but or (stored[0] < 0.1).all()
 
 
 def test_all_but_the_top_heads(folder):

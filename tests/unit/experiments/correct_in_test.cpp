@@ -22,7 +22,7 @@ StoredRun run_of(const std::string& id, const std::vector<double>& top1) {
   const Axis target{.name = "target", .size = 2};
   const Axis tracked{.name = "tracked", .size = 1};
   const std::vector<double> tokens = {5, 6, 5, 6, 5, 6, 5, -1};
-  StoredRun run{.id = id, .kind = "head_ablation"};
+  StoredRun run{.id = id, .kind = "head_ablation", .attributes = Json::object()};
   run.arrays = {{"base/loss", {prompt, target}, {1, 1, 1, 1, 1, 1, 1, kNaN}},
                 {"base/logit", {prompt, target, tracked}, tokens},
                 {"base/top1", {prompt, target}, top1},

@@ -188,7 +188,7 @@ TEST(Heads, BadFormsAreNamedWithTheirPlace) {
   EXPECT_EQ(problem(parse_heads, {{"heads", {{"top", {{"from", "x"}}}}}}),
             "s.yaml:10:5: heads.top: goes with `kind: head_ablation` only");
   EXPECT_EQ(problem(parse_heads, {{"heads", {{"sets", {{"a", {"L0H0"}}}}, {"set", 1}}}}),
-            "s.yaml:10:1: heads.set: unknown key; did you mean 'sets'? (known: sets)");
+            "s.yaml:10:1: heads.set: unknown key; did you mean 'sets'? (known: sets, all_but)");
 }
 
 TEST(Heads, ThoseThatTheModelLacksAreNamed) {

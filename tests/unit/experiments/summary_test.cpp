@@ -272,7 +272,8 @@ TEST(StatisticsConfigTest, EveryProblemIsNamed) {
                   "template, prompt)",
                   "s.yaml:13:1: statistics.bootstrap.resample: unknown key; did you mean "
                   "'resamples'? (known: resamples, interval, level, cluster)",
-                  "s.yaml:10:1: statistics.boot: unknown key (known: bootstrap, tests)"));
+                  "s.yaml:10:1: statistics.boot: unknown key (known: bootstrap, tests, "
+                  "correct_in)"));
 }
 
 }  // namespace
