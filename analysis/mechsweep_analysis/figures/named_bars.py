@@ -10,7 +10,7 @@ from mechsweep_analysis.summary import Metric
 NAME = "bars"
 MOST_BARS = 60
 PREFERRED = ("set", "named_head")
-WORDS = {"set": "set of heads", "named_head": "head"}
+WORDS = {"set": "set", "named_head": "head", "named_neuron": "neuron"}
 
 
 def choose(metric: Metric) -> tuple[str, ...] | None:
