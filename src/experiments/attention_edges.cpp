@@ -82,14 +82,13 @@ struct Parameters {
 
 /// The heads of a run: all of the chosen layers are one joint edit with all_together.
 HeadGrid grid_of(const Parameters& parameters, const ModelConfig& model) {
-  if (!parameters.all_together)
-    return HeadGrid(parameters.heads, parameters.layers, Site::z, model);
+  if (!parameters.all_together) return {parameters.heads, parameters.layers, Site::z, model};
   HeadSelection together;
   together.kind = HeadSelection::Kind::sets;
   auto& [name, heads] = together.sets.emplace_back(kAllTogether, std::vector<HeadName>());
   for (const int32_t layer : parameters.layers.resolve(model.n_layers))
     for (int32_t head = 0; head < model.n_heads; ++head) heads.push_back({layer, head});
-  return HeadGrid(together, {}, Site::z, model);
+  return {together, LayerSelection(), Site::z, model};
 }
 
 class AttentionEdgesRun final : public EffectRun {

@@ -72,6 +72,7 @@ struct Parameters {
   [[nodiscard]] std::vector<std::string> site_names() const {
     if (neurons) return {"mlp_hidden"};
     std::vector<std::string> names;
+    names.reserve(components.size());
     for (const Site site : components) names.emplace_back(site_info(site).name);
     return names;
   }

@@ -17,10 +17,9 @@ def choose(metric: Metric) -> tuple[str, ...] | None:
     for name in PREFERRED:
         if name in metric.axis_names:
             return (name,)
-    # Of a few operations at many layers or positions, the curves say more than bars at each. Draws
-    # are a few samples of the same thing, each a figure.
-    named = all(not axis.is_numeric or axis.name == "draw" for axis in metric.axes)
-    return metric.axis_names[:1] if named and not metric.axes[0].is_numeric else None
+    # Of a few operations at many layers or positions, the curves say more than bars at each.
+    named = all(not axis.is_numeric for axis in metric.axes)
+    return metric.axis_names[:1] if named else None
 
 
 def draw(context: Context) -> Drawing:

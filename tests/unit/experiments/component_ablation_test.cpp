@@ -100,6 +100,21 @@ TEST_F(ComponentAblationTest, OperationsAreAskedForAsTheirNamesSay) {
             "clean 4,5,6|attn_out L1 H P2 replace clean 1,2,3|freeze");
 }
 
+TEST_F(ComponentAblationTest, DrawsAreThoseOfOtherAblations) {
+  prompts_.prompts.assign(4, prompts_.prompts[2]);
+  for (int32_t p = 0; p < 4; ++p) prompts_.prompts[p].tokens = {p, 50};
+  Json json = with("components", "mlp_out");
+  json["operation"] = "resample";
+  json["draws"] = 3;
+  std::vector<std::string> expected;
+  for (uint64_t draw = 0; draw < 3; ++draw) {
+    const uint32_t drawn = RandomStream(7, "resample/e/m/p/1", draw).below(3);
+    expected.push_back(fmt::format("clean 1,50|mlp_out L0 H P1 replace clean {},50",
+                                   drawn >= 1 ? drawn + 1 : drawn));
+  }
+  EXPECT_EQ(asked(json, {1, 2}, {0, 1}), expected);
+}
+
 TEST_F(ComponentAblationTest, NeuronsChangeAlongTheirOwnDirections) {
   model_.d_mlp = 3;
   EXPECT_THAT(axes(neurons({"L1N0", "L0N2"}, "zero")), ElementsAre("named_neuron 2 L1N0 L0N2"));

@@ -230,6 +230,25 @@ INSTANTIATE_TEST_SUITE_P(RandomModels, EdgeGolden,
                                          "llama-random"),
                          checkpoint_name);
 
+/// Science on a trained copier: without the induction pairs of its one induction head (L1H2, by
+/// tests/golden/tiny-induction.json) it knows no more than chance; random pairs cost nothing.
+TEST(TinyInductionEdges, CopyingRunsThroughTheInductionPairs) {
+  EdgeModel model(golden_path("checkpoints/tiny-induction"), "prompts/tiny_induction.jsonl");
+  const Json json = {{"pairs", {"induction", "random.induction"}},
+                     {"operation", "cut"},
+                     {"heads", {"L1H2", "L1H3"}}};
+  const UnitResult result = model.compute("attention_edges", json);
+  const auto loss = model.values<double>(result, "loss");
+  const auto base = model.values<double>(result, "base/loss");
+  const auto targets = std::ssize(base) / std::ssize(model.set.prompts);
+  std::vector<double> mean(4, 0.0);  // L1H2 without its pairs, without random ones, then L1H3
+  for (size_t i = 0; i < loss.size(); ++i)
+    mean[i / targets % 4] += (loss[i] - base[i / (4 * targets) * targets + i % targets]) /
+                             static_cast<double>(base.size());
+  EXPECT_GT(mean[0], 4.0);  // chance is ln 64 = 4.16, the loss before 0.01
+  for (int place = 1; place < 4; ++place) EXPECT_LT(std::abs(mean[place]), 0.01) << place;
+}
+
 TEST(SlowEdgeGolden, SmolLM2) {
   const std::string file = "/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
   const std::string path = std::string(MECHSWEEP_SOURCE_DIR) + file;
