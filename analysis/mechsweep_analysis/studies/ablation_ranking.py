@@ -101,7 +101,8 @@ def _correlations(run: Run, operations: dict[str, Metric]) -> list[dict]:
 def _side_by_side(tables: dict[str, list[Row]], first: str) -> tuple[list[str], list[list]]:
     """The first ten heads of one operation, with their ranks under the others."""
     others = [name for name in tables if name != first]
-    header = ["rank", "layer", "head", "delta loss (nats)", "from", "to"]
+    what = f"delta loss, {first} (nats)" if first else "delta loss (nats)"
+    header = ["rank", "layer", "head", what, "from", "to"]
     header += [words for name in others for words in (f"{name} (nats)", f"rank at {name}")]
     elsewhere = {name: {row.name: row for row in tables[name]} for name in others}
     rows = []
