@@ -19,6 +19,9 @@ from mechsweep_analysis.summary import Metric
 # The only list, in the order of a report.
 FIGURES: tuple[ModuleType, ...] = (head_map, top_heads, position_grid, profile, named_bars)
 
+# Along this axis stand quantities of several units, such as a profile's peak and its width.
+QUANTITY_AXIS = "quantity"
+
 # Slices of one metric that are drawn when it has further axes.
 MAX_SLICES = 6
 
@@ -37,7 +40,7 @@ class Plan:
 
 def plan_figures(metric: Metric) -> list[Plan]:
     """The figures of one metric, those that show most of its axes at once."""
-    if metric.is_scalar or metric.mean.size == 0:
+    if metric.is_scalar or metric.mean.size == 0 or QUANTITY_AXIS in metric.axis_names:
         return []
     chosen = [(figure, figure.choose(metric)) for figure in FIGURES]
     chosen = [(figure, axes) for figure, axes in chosen if axes]
