@@ -86,20 +86,31 @@ def _trials(source: Source, run: Run, names: list[str], gains: np.ndarray) -> li
 
 
 def _chosen_by_ablation(source: Source, run: Run) -> dict[str, str]:
-    """{head: why} of the first head ablation of the same model; empty where there is none."""
+    """{head: why} by a head ablation of the same model; empty where there is none.
+
+    One on the same prompts comes first, then one that removes heads at all positions.
+    """
+    fitting = []
     for other in source.runs("head_ablation"):
         heads = heads_by_operation(other.metrics[METRIC]) if METRIC in other.metrics else {}
-        if other.model != run.model or not heads:
-            continue
-        operation = usual(heads)
-        metric = heads[operation]
-        if not np.isfinite(metric.mean).any():
-            continue
-        which = "the same" if other.prompts == run.prompts else "other"
-        how = operation or other.attributes.get("operation", "removed")
-        head = head_names(metric)[int(np.nanargmax(metric.mean))]
-        return {head: f"its removal costs most in {other.run_id} ({how}), {which} prompts"}
-    return {}
+        if other.model == run.model and heads and np.isfinite(other.metrics[METRIC].mean).any():
+            fitting.append((other, heads))
+    if not fitting:
+        return {}
+
+    def fit(pair):
+        other = pair[0]
+        return other.prompts != run.prompts, "all" not in other.attributes.get("positions", "")
+
+    other, heads = min(fitting, key=fit)
+    operation = usual(heads)
+    metric = heads[operation]
+    which = "the same" if other.prompts == run.prompts else "other"
+    how = operation or other.attributes.get("operation", "removed")
+    if not np.isfinite(metric.mean).any():
+        return {}
+    head = head_names(metric)[int(np.nanargmax(metric.mean))]
+    return {head: f"its removal costs most in {other.run_id} ({how}), {which} prompts"}
 
 
 def _product(source: Source, run: Run, trials: list[Trials]) -> Product:
