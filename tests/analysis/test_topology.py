@@ -166,7 +166,7 @@ def test_causal_bars_are_before_plus_change(tmp_path):
             low, high = (truth["delta_loss"][q][k, match, 1] for q in ("quantile_025",
                                                                        "quantile_975"))  # fmt: skip
             assert any(end == pytest.approx([2.0 + low, 2.0 + high]) for end in ends)
-    assert f"of {DRAWS} random sets" in products[0].said
+    assert f"{DRAWS} random sets" in products[0].said
     assert products[0].numbers["base_accuracy"] == 0.75
 
 

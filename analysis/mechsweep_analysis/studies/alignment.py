@@ -16,6 +16,7 @@ from mechsweep_analysis.hdf5_text import text
 from mechsweep_analysis.json_text import as_json
 from mechsweep_analysis.render import file_name
 from mechsweep_analysis.samples import prompt_facts
+from mechsweep_analysis.studies.edge_data import runs_in_order
 from mechsweep_analysis.studies.panels import Sheet, Words, curve, draw_panels, style
 from mechsweep_analysis.studies.product import Product, Source, figure_file, head_names
 from mechsweep_analysis.style import count, show
@@ -49,7 +50,7 @@ class Member:
 def make(sources: list[Source]) -> list[Product]:
     groups: dict[tuple[str, str], list[Member]] = {}
     for source in sources:
-        for run in source.runs("attention_scores"):
+        for run in runs_in_order(source, "attention_scores"):
             member = _member(source, run)
             if member is not None:
                 groups.setdefault((run.experiment, member.task), []).append(member)
@@ -254,6 +255,8 @@ def _draw_positions(names: tuple[str, str], members: list[Member]) -> Drawing | 
                     _position_curve(axes, member, metric, style(number))
             axes.set_title("\n".join(_two_lines(SCORES[place][1])), size=8.5)
             axes.set_xlabel("place in the second part", size=8.5)
+            axes.set_xlim(-0.3, length - 0.7)
+            axes.xaxis.get_major_locator().set_params(integer=True)
         _same_height(panels[0])
         panels[0, 0].set_ylabel("attention, mean over heads", size=8.5)
         panels[0, -1].legend(fontsize=7, frameon=False, loc="best")

@@ -115,16 +115,26 @@ def sentence(run: Run, rows: list[dict], place: str) -> str:
     base, right = before(run, "delta_loss"), before(run, "delta_correct")
     parts = [f"Before: loss {show(base)} nats, accuracy {percent(right)}."]
     for row in rows:
-        if row["metric"] != "delta_loss":
-            continue
-        low, high = map(show, row["random_interval"])
-        p_value = f", p = {show(row['p_value'])}" if np.isfinite(row["p_value"]) else ""
-        parts.append(
-            f"{place} {row[place]}: loss {_signed(row['chosen'])} nats against "
-            f"{_signed(row['random_mean'])} [{low}, {high}] of {row['draws']} random sets "
-            f"({row['match']}){p_value}."
-        )
+        if row["metric"] == "delta_loss":
+            parts.append(f"{place} {row[place]} ({row['match']}): loss {_against(row, ' nats')}")
+            parts[-1] += "".join(
+                f"; accuracy {_against(other, '')}"
+                for other in rows
+                if other["metric"] == "delta_correct"
+                and (other[place], other["match"]) == (row[place], row["match"])
+            )
+            parts[-1] += f"; {row['draws']} random sets."
     return " ".join(parts)
+
+
+def _against(row: dict, unit: str) -> str:
+    """`+0.520 nats against +0.257 [−0.099, 1.221], p = 0.190`."""
+    low, high = map(show, row["random_interval"])
+    p_value = f", p = {show(row['p_value'])}" if np.isfinite(row["p_value"]) else ""
+    return (
+        f"{_signed(row['chosen'])}{unit} against {_signed(row['random_mean'])} "
+        f"[{low}, {high}]{p_value}"
+    )
 
 
 def _signed(value: float) -> str:
@@ -150,13 +160,20 @@ def _draw(source: Source, run: Run, operation: str, rows: list[dict], place: str
         + f". {_held_out(run)}{base_line(run)}",
     )
     present = [name for name in METRICS if any(row["metric"] == name for row in rows)]
-    sheet = Sheet(columns=len(present), width=4.4, height=3.0, bottom=0.6)
+    sheet = Sheet(columns=len(present), width=4.4, height=3.0, bottom=0.6, right=2.4)
     with settings():
         figure, panels = draw_panels(words, sheet, run)
         for axes, name in zip(panels[0], present, strict=True):
             _panel(axes, source, run, operation, name, [r for r in rows if r["metric"] == name])
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        panels[0, -1].legend(handles, labels, fontsize=7.5, frameon=False, loc="best")
+        panels[0, -1].legend(
+            handles,
+            labels,
+            fontsize=7.5,
+            frameon=False,
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+        )
     caption = f"Bars of loss and accuracy without {what} and without random heads. "
     return Drawing(figure, caption + sentence(run, rows, place))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mechsweep_analysis.hdf5_text import number
 from mechsweep_analysis.studies.product import Source
 from mechsweep_analysis.summary import Metric, Run
 
@@ -26,9 +27,14 @@ class EdgeRuns:
         return self.chosen.attributes.get("operation", "")
 
 
+def runs_in_order(source: Source, kind: str) -> list[Run]:
+    """As in the config: groups of a file come by name."""
+    return sorted(source.runs(kind), key=lambda run: number(run.attributes.get("run_index", 0)))
+
+
 def edge_runs(source: Source) -> list[EdgeRuns]:
     """Runs whose edits are joint over heads, so that they differ in pairs and vectors only."""
-    runs = [run for run in source.runs("attention_edges") if _is_joint(run)]
+    runs = [run for run in runs_in_order(source, "attention_edges") if _is_joint(run)]
     found = []
     for run in runs:
         if all(name.startswith(RANDOM) for name in names_of(run, "pairs")):

@@ -15,11 +15,13 @@ from mechsweep_analysis.studies.panels import (
     draw_panels,
 )
 from mechsweep_analysis.studies.profile_data import Profile
-from mechsweep_analysis.style import base_line, interval_words, sample_line, show
+from mechsweep_analysis.style import interval_words, sample_line, show
 from mechsweep_analysis.summary import Metric
 
 ENDINGS = {"lag_range": "_by_lag_range_layer_profile", "lag": "_by_lag_layer_profile"}
 TITLES = {"lag_range": "Short and long copies", "lag": "Every lag"}
+
+_OUTSIDE = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # of the panel on the right
 
 
 def lag_profiles(profile: Profile) -> dict[str, Metric]:
@@ -70,7 +72,7 @@ def draw_lags(profile: Profile) -> Drawing | None:
         title=f"Layer profile of {profile.score} by lag: {run.model} on {run.prompts}",
         subtitle=f"{run.run_id}: {estimand}. Mean over heads; {sample_line(run, first)}. "
         f"Bands: {interval}. Lag: query minus source, in tokens.",
-        footer=f"Peaks: {said}. {_without(metrics)}{base_line(run)}",
+        footer=f"Peaks: {said}. {_without(metrics)}{profile.base}",
     )
     sheet = Sheet(columns=len(metrics), width=4.6, height=3.1, right=1.0)
     with settings():
@@ -117,4 +119,4 @@ def _panel(axes: Axes, profile: Profile, axis: str, metric: Metric) -> None:
     depth_axis(axes)
     axes.set_title(TITLES[axis], size=9)
     if shown:
-        axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+        axes.legend(fontsize=7.5, frameon=False, **_OUTSIDE if axis == "lag" else {})

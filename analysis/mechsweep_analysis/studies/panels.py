@@ -39,12 +39,18 @@ class Sheet:
     right: float = 0.25
     bottom: float = 0.5
     above: float = 0.22  # room for titles of the first row
+    last: float | None = None  # height of the last row, where it is another one
+
+    @property
+    def heights(self) -> list[float]:
+        """Of every row."""
+        return [self.height] * (self.rows - 1) + [self.last or self.height]
 
 
 def draw_panels(words: Words, sheet: Sheet, run: Run | None = None) -> tuple[Figure, np.ndarray]:
     """A figure with header and footer, and its empty panels [row, column]; warnings are `run`'s."""
     wide = sheet.columns * sheet.width + (sheet.columns - 1) * sheet.across
-    high = sheet.rows * sheet.height + (sheet.rows - 1) * sheet.down
+    high = sum(sheet.heights) + (sheet.rows - 1) * sheet.down
     body = Body(
         what="",
         width=wide,
@@ -60,8 +66,9 @@ def draw_panels(words: Words, sheet: Sheet, run: Run | None = None) -> tuple[Fig
     panels = np.empty((sheet.rows, sheet.columns), dtype=object)
     for row, column in np.ndindex(panels.shape):
         x = box.x0 * size[0] + column * (sheet.width + sheet.across)
-        y = box.y0 * size[1] + (sheet.rows - 1 - row) * (sheet.height + sheet.down)
-        place = (x / size[0], y / size[1], sheet.width / size[0], sheet.height / size[1])
+        below = sheet.heights[row + 1 :]
+        y = box.y0 * size[1] + sum(below) + len(below) * sheet.down
+        place = (x / size[0], y / size[1], sheet.width / size[0], sheet.heights[row] / size[1])
         panels[row, column] = plain(figure.add_axes(place))
     return figure, panels
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mechsweep_analysis.studies.product import Source
+from mechsweep_analysis.style import base_line
 from mechsweep_analysis.summary import Metric, Run
 
 MATCHED = "_matched"
@@ -57,6 +58,17 @@ class Profile:
     @property
     def interval_kind(self) -> str:
         return self.source.interval(self.run)
+
+    @property
+    def base(self) -> str:
+        """How well the model does the task: scores alone do not say, other runs on it do."""
+        same = (self.run.model, self.run.prompts)
+        for run in (self.run, *self.source.summary.runs):
+            scored = math.isfinite(run.numbers["base_loss"])
+            if scored and (run.model, run.prompts) == same:
+                other = "" if run is self.run else f" ({run.run_id})"
+                return base_line(run).removesuffix(".") + f"{other}."
+        return base_line(self.run)
 
     def column(self, name: str) -> np.ndarray:
         """[layer]; NaN where the file has none."""

@@ -16,7 +16,7 @@ from mechsweep_analysis.studies.panels import (
     draw_panels,
 )
 from mechsweep_analysis.studies.profile_data import Profile
-from mechsweep_analysis.style import base_line, interval_words, sample_line, show
+from mechsweep_analysis.style import interval_words, sample_line, show
 
 COLOURS = (PLAIN, SECOND)
 WIDTH, HEIGHT = 4.6, 3.1
@@ -46,7 +46,7 @@ def draw_profile(profiles: list[Profile]) -> Drawing:
         "contiguous layers above half of the peak's excess over it.",
         footer=" ".join(_shape_words(profile) for profile in profiles)
         + " Top heads chosen on the prompts that they are shown on would be flattered; how they "
-        "are chosen is in the run's definitions. " + base_line(first.run),
+        "are chosen is in the run's definitions. " + first.base,
     )
     sheet = Sheet(columns=len(profiles), width=WIDTH, height=HEIGHT)
     with settings():
@@ -133,7 +133,7 @@ def draw_null(profiles: list[Profile]) -> Drawing:
         "layers together.",
         footer=" ".join(_test_words(profile) for profile in profiles)
         + " A layer named beforehand is compared with the pointwise band, a peak found by looking "
-        "with the simultaneous one. " + base_line(first.run),
+        "with the simultaneous one. " + first.base,
     )
     sheet = Sheet(columns=len(profiles), width=WIDTH, height=HEIGHT)
     with settings():
@@ -159,6 +159,8 @@ def _null_panel(axes: Axes, profile: Profile, colour: str) -> None:
             depths, profile.column(f"{name}_lower"), profile.column(f"{name}_upper"), color=NULL,
             alpha=alpha, linewidth=0, label=label,
         )  # fmt: skip
+    # The bands can be thinner than a line.
+    axes.plot(depths, profile.column("null_median"), color=NULL, linewidth=0.7)
     permuted = profile.column("permuted_simultaneous_upper")
     if np.isfinite(permuted).any():
         axes.plot(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from mechsweep_analysis.figures.frame import Drawing, settings
+from mechsweep_analysis.figures.frame import Drawing, settings, text_width
 from mechsweep_analysis.render import file_name
 from mechsweep_analysis.studies.family import parameters
 from mechsweep_analysis.studies.panels import Sheet, Words, curve, depth_axis, draw_panels, style
@@ -16,7 +16,7 @@ from mechsweep_analysis.studies.profile_data import (
     profiles_of,
     shape_numbers,
 )
-from mechsweep_analysis.style import base_line, count, interval_words, show
+from mechsweep_analysis.style import count, interval_words, show
 
 COLUMNS = (
     "peak_layer",
@@ -129,17 +129,21 @@ def _draw(members: list[Member], where: str) -> Drawing:
     score = first.score
     prompts = sorted({int(one.profile.metric.arrays["prompts"].max()) for one in members})
     bases = " ".join(
-        f"{one.label}: {base_line(one.profile.run).removeprefix('Base run: ')}" for one in members
+        f"{one.label}: {one.profile.base.removeprefix('Base run: ')}" for one in members
     )
     words = Words(
-        title=f"{score} over relative depth: {count(len(members), 'model')}",
+        title=f"Layer profile of {score} over relative depth: {count(len(members), 'model')}",
         subtitle=f"{where}; {first.heads}; means over {' or '.join(map(str, prompts))} prompts. "
         "Left: profiles. Right: excess over each model's null median, its peak put to 1. Below: "
         "bars: bandwidth (hatched where clipped); dots: centroid; triangles: peak. Bands and "
         f"lines: {interval_words(first.run, first.interval_kind)}.",
         footer=f"Base runs. {bases}",
     )
-    sheet = Sheet(rows=2, columns=2, width=4.3, height=2.8)
+    widest = max(text_width(one.label, 8) for one in members)
+    sheet = Sheet(
+        rows=2, columns=2, width=4.3, height=2.8, left=max(0.8, widest + 0.35), above=0.05,
+        last=0.4 * len(members) + 0.2,
+    )  # fmt: skip
     with settings():
         figure, panels = draw_panels(words, sheet)
         for place, member in enumerate(members):
@@ -150,10 +154,11 @@ def _draw(members: list[Member], where: str) -> Drawing:
         for axes in panels[0]:
             axes.axhline(0, color="#555555", linewidth=0.8, linestyle="--")
             depth_axis(axes)
-        strip = _strip_of(panels[1], len(members))
+        strip = _strip_of(panels[1])
         for place, member in enumerate(members):
             _shape(strip, place, member)
         strip.set_yticks(range(len(members)), [one.label for one in members])
+        strip.set_ylim(len(members) - 0.5, -0.5)
     said = "; ".join(
         f"{one.label} peak {show(one.profile.number('peak_centre_depth'), 2)}, centroid "
         f"{show(one.profile.number('centroid_centre_depth'), 2)}, bandwidth "
@@ -175,15 +180,13 @@ def _curves(panels: np.ndarray, place: int, member: Member) -> None:
         panels[1].plot(profile.depths, excess, linewidth=1.4, markersize=3.2, **looks)
 
 
-def _strip_of(panels: np.ndarray, models: int) -> Axes:
-    """One wide panel in the place of the two, as high as so many rows need."""
+def _strip_of(panels: np.ndarray) -> Axes:
+    """One wide panel in the place of the two."""
     left, right = (axes.get_position() for axes in panels)
-    high = left.height * min(1.0, 0.14 * (models + 1))
     axes = panels[0]
-    axes.set_position((left.x0, left.y1 - high, right.x1 - left.x0, high))
+    axes.set_position((left.x0, left.y0, right.x1 - left.x0, left.height))
     panels[1].remove()
     depth_axis(axes)
-    axes.set_ylim(models - 0.4, -0.6)
     return axes
 
 

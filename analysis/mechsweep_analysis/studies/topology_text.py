@@ -178,7 +178,7 @@ def _machine(attempt: dict) -> str:
 def _results(profiles: list[Profile]) -> list[str]:
     first = profiles[0]
     run = first.run
-    parts = [f"## {first.score}: {run.model} on {run.prompts}", "", base_line(run), ""]
+    parts = [f"## {first.score}: {run.model} on {run.prompts}", "", first.base, ""]
     parts += [f"Warning: {warning}.\n" for warning in run.warnings]
     parts += [sentence(profile) for profile in profiles]
     parts += ["", "| quantity | " + " | ".join(one.heads for one in profiles) + " |"]
