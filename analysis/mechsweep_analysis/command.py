@@ -11,7 +11,7 @@ from mechsweep_analysis.page import page
 from mechsweep_analysis.provenance import read_provenance
 from mechsweep_analysis.render import FigureFile, Options, RunResult, render_runs, top_five_lines
 from mechsweep_analysis.report_json import report_json
-from mechsweep_analysis.studies import family, make_products
+from mechsweep_analysis.studies import make_joint, make_products
 from mechsweep_analysis.studies.product import Product, Source
 from mechsweep_analysis.summary import INTERVALS, Summary, find_summary, load_summary
 from mechsweep_analysis.top_table import as_csv
@@ -95,7 +95,7 @@ def write_comparison(
         write_report(path, summary, out / folder, options)
         for path, summary, folder in zip(given, summaries, folders, strict=True)
     ]
-    products = family.make(sources)
+    products = make_joint(sources)
     for product in products:
         _write_product(out, product)
     _write(out / "comparison.json", comparison_json(sources, folders, products))

@@ -3,8 +3,9 @@
 import urllib.parse
 
 from mechsweep_analysis.html_parts import document, escape, make_product
+from mechsweep_analysis.json_text import as_json
 from mechsweep_analysis.render import file_name
-from mechsweep_analysis.report_json import as_json, product_numbers
+from mechsweep_analysis.report_json import product_numbers
 from mechsweep_analysis.studies.product import Product, Source
 from mechsweep_analysis.style import percent, show
 from mechsweep_analysis.summary import SUMMARY_ENDING, Summary

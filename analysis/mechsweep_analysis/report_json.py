@@ -1,10 +1,9 @@
 """report.json: the headline numbers of a report, for programs."""
 
-import json
-import math
 from collections.abc import Sequence
 
 from mechsweep_analysis import __version__
+from mechsweep_analysis.json_text import as_json
 from mechsweep_analysis.render import MetricResult, RunResult
 from mechsweep_analysis.studies.product import Product
 from mechsweep_analysis.summary import Metric, Summary
@@ -39,11 +38,6 @@ def product_numbers(product: Product) -> dict:
         "figures": [{"name": one.name, "caption": one.caption} for one in product.figures],
         "tables": list(product.documents),
     }
-
-
-def as_json(value: dict) -> str:
-    """Text of a JSON file; NaN and infinities become null."""
-    return json.dumps(_without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _run(result: RunResult) -> dict:
@@ -104,13 +98,3 @@ def _unravel(place: int, shape: tuple[int, ...]) -> tuple[int, ...]:
         place, at = divmod(place, size)
         index.append(at)
     return tuple(reversed(index))
-
-
-def _without_nan(value):
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _without_nan(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return value

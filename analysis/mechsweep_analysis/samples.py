@@ -1,14 +1,91 @@
 """Numbers by prompt, which only the results file has."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from mechsweep_analysis.hdf5_text import text
+from mechsweep_analysis.hdf5_text import parse_json, text
 from mechsweep_analysis.summary import Run
 
 CELL = ["prompt", "layer", "head"]
+
+
+def prompt_facts(results: Path | None, run: Run) -> dict:
+    """What made a run's prompts: `kind`, `parameters` (of the config) and `spans`, name: [begin,
+    end) in stored tokens, those that all prompts share. Empty where there is no results file.
+    """
+    if results is None:
+        return {}
+    with h5py.File(results, "r", locking=False) as file:
+        group = file.get(
+            run.attributes.get("prompts_group") or f"/prompts/{run.prompts}/{run.model}"
+        )
+        if not isinstance(group, h5py.Group):
+            return {}
+        kind = text(group.attrs.get("kind", ""))
+        parameters = parse_json(text(group.attrs.get("parameters", "{}")))
+        spans = [parse_json(text(one)) for one in group["spans"][()]] if "spans" in group else []
+    shared = spans[0] if spans and isinstance(spans[0], dict) else {}
+    return {
+        "kind": kind,
+        "parameters": parameters if isinstance(parameters, dict) else {},
+        "spans": {
+            name: tuple(span)
+            for name, span in shared.items()
+            if all(isinstance(one, dict) and one.get(name) == span for one in spans)
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Losses and whether answers came first, by prompt and target; NaN where there is none."""
+
+    axes: tuple[str, ...]  # between prompt and target
+    labels: dict[str, list]  # coordinates of those axes
+    loss: np.ndarray  # [prompt, axes..., target]
+    correct: np.ndarray
+    base_loss: np.ndarray  # [prompt, target]
+    base_correct: np.ndarray
+
+
+def read_targets(results: Path | None, run: Run) -> Readings | None:
+    """Every number of a run that edits, by target. None where there is no results file, or where
+    the run has no such datasets."""
+    if results is None:
+        return None
+    needed = ("loss", "top1", "base/loss", "base/top1", "base/tracked_token")
+    with h5py.File(results, "r", locking=False) as file:
+        group = file.get(f"runs/{run.experiment}/{run.model}/{run.prompts}")
+        if group is None or any(name not in group for name in needed):
+            return None
+        axes = _axes(group["loss"])
+        labels = {name: _coordinates(group[name]) for name in axes[1:] if name in group}
+        loss, top1, base_loss, base_top1, tokens = (group[name][()] for name in needed)
+    if axes[0] != "prompt" or tokens.ndim < 2:
+        return None
+    if axes[-1] != "target":  # one target a prompt
+        loss, top1 = loss[..., None], top1[..., None]
+        base_loss, base_top1 = base_loss[..., None], base_top1[..., None]
+        tokens = tokens[:, None]
+        axes.append("target")
+    answers = tokens[..., 0]
+    wide = answers.reshape(answers.shape[:1] + (1,) * (loss.ndim - 2) + answers.shape[1:])
+    return Readings(
+        axes=tuple(axes[1:-1]),
+        labels=labels,
+        loss=loss,
+        correct=np.where(np.isfinite(loss), top1 == wide, np.nan),
+        base_loss=base_loss,
+        base_correct=np.where(np.isfinite(base_loss), base_top1 == answers, np.nan),
+    )
+
+
+def _coordinates(dataset: h5py.Dataset) -> list:
+    values = dataset[()]
+    return values.tolist() if values.dtype.kind in "iu" else [text(value) for value in values]
 
 
 def prompt_effects(results: Path | None, run: Run, name: str, operation: str = ""):

@@ -32,7 +32,7 @@ def scale_of(run: Run, metric: Metric) -> Scale:
     name = plain_name(metric)
     if name.startswith("recovery_"):
         return Scale.SHARE
-    if name.startswith("delta_") or name.endswith("margin"):
+    if name.startswith("delta_") or name.endswith(("margin", "_excess")):
         return Scale.EFFECT
     is_score = run.kind == "attention_scores" and not name.startswith(("base_", *LOSS_LIKE))
     if is_score:

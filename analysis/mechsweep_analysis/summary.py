@@ -5,7 +5,7 @@ every cell, whose coordinates are attached as dimension scales.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -32,6 +32,18 @@ STATISTICS = (
     "prompts",
     "clusters",
 )
+# What comparisons of chosen heads with random sets have in place of intervals.
+CONTROL = "control_"
+CONTROL_STATISTICS = (
+    "observed",
+    "p_value",
+    "mean",
+    "quantile_025",
+    "median",
+    "quantile_975",
+    "draws",
+    "prompts",
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,9 @@ class Metric:
     long_name: str
     units: str
     axes: tuple[Axis, ...]
-    arrays: dict[str, np.ndarray]  # by name in STATISTICS, and rank where there is one
+    # By name in STATISTICS; and what else some metrics have: rank, p_value, null_lower, ...
+    arrays: dict[str, np.ndarray]
+    attributes: dict[str, str] = field(default_factory=dict)
 
     @property
     def axis_names(self) -> tuple[str, ...]:
@@ -80,14 +94,14 @@ class Metric:
         index = tuple(fixed.get(axis.name, slice(None)) for axis in self.axes)
         axes = tuple(axis for axis in self.axes if axis.name not in fixed)
         arrays = {name: array[index] for name, array in self.arrays.items()}
-        return Metric(self.name, self.long_name, self.units, axes, arrays)
+        return replace(self, axes=axes, arrays=arrays)
 
     def ordered(self, names: tuple[str, ...]) -> "Metric":
         """The same with its axes in the given order."""
         order = [self.axis_names.index(name) for name in names]
         arrays = {name: array.transpose(order) for name, array in self.arrays.items()}
         axes = tuple(self.axes[place] for place in order)
-        return Metric(self.name, self.long_name, self.units, axes, arrays)
+        return replace(self, axes=axes, arrays=arrays)
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,8 @@ class Run:
     definitions: dict[str, str]
     warnings: tuple[str, ...]
     metrics: dict[str, Metric]
+    # Chosen heads against random sets, with CONTROL_STATISTICS: "delta_loss", "delta_correct".
+    controls: dict[str, Metric] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -244,17 +260,22 @@ def _read_run(names: tuple[str, str, str], group: h5py.Group) -> Run:
             # Comparisons with random sets have a table of their own.
             if name != "axes" and not name.startswith("control_")
         },
+        controls={
+            name.removeprefix(CONTROL): _read_metric(name, item, CONTROL_STATISTICS)
+            for name, item in _groups(group)
+            if name.startswith(CONTROL)
+        },
     )
 
 
-def _read_metric(name: str, group: h5py.Group) -> Metric:
-    for statistic in STATISTICS:
+def _read_metric(name: str, group: h5py.Group, statistics: tuple[str, ...] = STATISTICS) -> Metric:
+    for statistic in statistics:
         if not isinstance(group.get(statistic), h5py.Dataset):
             raise ValueError(f"{group.name} has no dataset {statistic}")
     mean = group["mean"]
-    arrays = {statistic: group[statistic][()] for statistic in STATISTICS}
-    if isinstance(group.get("rank"), h5py.Dataset):
-        arrays["rank"] = group["rank"][()]
+    arrays = {
+        text(statistic): item[()] for statistic, item in group.items() if _is_numbers(item)
+    } | {statistic: group[statistic][()] for statistic in statistics}
     for statistic, array in arrays.items():
         if array.shape != mean.shape or array.dtype.kind not in "iuf":
             raise ValueError(f"{group.name}/{statistic} has another shape or type than mean")
@@ -264,8 +285,14 @@ def _read_metric(name: str, group: h5py.Group) -> Metric:
         long_name=attributes.get("long_name", "") or name,
         units=attributes.get("units", ""),
         axes=tuple(_read_axis(mean, place) for place in range(mean.ndim)),
+        attributes=attributes,
         arrays=arrays,
     )
+
+
+def _is_numbers(item) -> bool:
+    """Whether it is a dataset of numbers that is no scale of an axis."""
+    return isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and not item.is_scale
 
 
 def _read_axis(dataset: h5py.Dataset, place: int) -> Axis:

@@ -21,7 +21,8 @@ PREFERRED = ("layer", "position")
 
 
 def choose(metric: Metric) -> tuple[str, ...] | None:
-    numbered = [axis.name for axis in metric.axes if axis.is_numeric]
+    # Draws have numbers, but no order.
+    numbered = [axis.name for axis in metric.axes if axis.is_numeric and axis.name != "draw"]
     if not numbered:
         return None
     return (next((name for name in PREFERRED if name in numbered), numbered[0]),)
