@@ -165,6 +165,7 @@ void add_cell(const Sets& sets, const Compared& compared, std::span<const int64_
         prompt, [&](int64_t t) { return (sets.*compared.chosen)(prompt, place, operation, t); });
   });
   std::vector<double> draws;
+  draws.reserve(sizes.draws);
   for (int64_t draw = 0; draw < sizes.draws; ++draw)
     draws.push_back(mean_over(usable, [&](int64_t prompt) {
       return sets.over_targets(

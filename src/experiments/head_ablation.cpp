@@ -49,6 +49,7 @@ std::vector<HeadName> every_head(const ModelConfig& model) {
 
 HeadSets sets_of(const HeadSelection& selection) {
   HeadSets sets;
+  sets.reserve(selection.sets.size());
   for (const auto& [name, heads] : selection.sets) sets.push_back(heads);
   return sets;
 }

@@ -129,6 +129,7 @@ std::vector<ArraySpec> HeadControls::arrays() const {
 
 Json HeadControls::attributes() const {
   std::vector<std::string> matches;
+  matches.reserve(design_.config.match.size());
   for (const DrawMatch match : design_.config.match) matches.emplace_back(draw_match_name(match));
   return {
       {"controls_random_k", design_.config.random_k},

@@ -120,6 +120,7 @@ class SweepReader {
     const ConfigNode* asked = statistics->find("correct_in");
     if (asked == nullptr || asked->kind != ConfigNode::Kind::list) return;
     std::vector<std::string> known;
+    known.reserve(sweep_.models.size());
     for (const ModelEntry& model : sweep_.models) known.push_back(model.id);
     for (const ConfigNode& item : asked->items) (void)node_choice(item, problems_, known);
   }

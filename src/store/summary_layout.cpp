@@ -141,6 +141,7 @@ template <typename T>
 std::vector<uint8_t> column_content(const ControlComparison& comparison,
                                     const ControlColumn& column) {
   std::vector<T> values;
+  values.reserve(comparison.cells.size());
   for (size_t cell = 0; cell < comparison.cells.size(); ++cell)
     values.push_back(static_cast<T>(column.value(comparison, cell)));
   const auto bytes = bytes_of(std::span<const T>(values));
