@@ -250,6 +250,11 @@ def _read_run(names: tuple[str, str, str], group: h5py.Group) -> Run:
         experiment=experiment,
         model=model,
         prompts=prompts,
+        controls={
+            name.removeprefix(CONTROL): _read_metric(name, item, CONTROL_STATISTICS)
+            for name, item in _groups(group)
+            if name.startswith(CONTROL)
+        },
         attributes=attributes,
         numbers={name: number(group.attrs.get(name, math.nan)) for name in RUN_NUMBERS},
         definitions=definitions,
@@ -259,11 +264,6 @@ def _read_run(names: tuple[str, str, str], group: h5py.Group) -> Run:
             for name, item in _groups(group)
             # Comparisons with random sets have a table of their own.
             if name != "axes" and not name.startswith("control_")
-        },
-        controls={
-            name.removeprefix(CONTROL): _read_metric(name, item, CONTROL_STATISTICS)
-            for name, item in _groups(group)
-            if name.startswith(CONTROL)
         },
     )
 

@@ -2,15 +2,17 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from mechsweep_analysis import figures
 from mechsweep_analysis.command import main
 from mechsweep_analysis.render import Options
 from mechsweep_analysis.studies import alignment, edge_bars, edge_positions
-from mechsweep_analysis.studies.edge_data import edge_runs
+from mechsweep_analysis.studies.edge_data import edge_runs, runs_in_order
 from mechsweep_analysis.studies.product import Source
-from mechsweep_analysis.summary import load_summary
+from mechsweep_analysis.summary import Summary, load_summary
 from study_writer import EDITS, HEADS, LAYERS, PAIRS, PROMPTS, SCORES, CopyFiles
 
 
@@ -153,6 +155,21 @@ def test_without_edges_or_copies_there_is_nothing(tmp_path, summary_path):
     assert edge_bars.make([source_of(files)]) == []
     other = Source(load_summary(summary_path), None, "", Options())
     assert alignment.make([other]) == edge_bars.make([other]) == edge_positions.make(other) == []
+
+
+def test_draws_are_no_curve(copies):
+    source = source_of(copies[0])
+    run = next(run for run in source.summary.runs if run.experiment == "random")
+    plans = figures.plan_figures(run.metrics["loss"])
+    assert {plan.figure.NAME for plan in plans} == {"bars"}
+
+
+def test_models_of_one_file_come_in_the_order_of_the_config(copies):
+    runs = source_of(copies[0]).summary.runs
+    for place, run in enumerate(reversed(runs)):
+        run.attributes["run_index"] = str(place)
+    source = Source(Summary(Path("x"), {}, {}, runs), None, "", Options())
+    assert runs_in_order(source, "attention_edges")[0] is runs[-1]
 
 
 def test_whole_command_on_pairs_of_models(copies, tmp_path):

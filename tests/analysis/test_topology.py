@@ -2,9 +2,11 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 from mechsweep_analysis.command import main
+from mechsweep_analysis.errors import InputError
 from mechsweep_analysis.render import Options
 from mechsweep_analysis.studies import causal, make_products, profile_figures, topology_sizes
 from mechsweep_analysis.studies.lag_split import draw_lags
@@ -216,6 +218,32 @@ def test_text_says_that_a_peak_inside_the_null_has_no_bandwidth(tmp_path):
     said = next(p.documents["small--methods.md"] for p in products if "small--methods" in p.name)
     assert "| bandwidth / L | none: inside the null | none: inside the null |" in said
     assert "Hardware: not known." in said
+
+
+def test_base_performance_comes_from_another_run_on_the_same_prompts(tmp_path):
+    path = tmp_path / "t.summary.h5"
+    write_topology(path, {"small": MODELS["small"]})
+    with h5py.File(path, "r+") as file:
+        scores = file["runs/scores/small/abab"]
+        scores.attrs["base_loss"] = scores.attrs["base_accuracy"] = np.nan
+        other = file.create_group("runs/top/small/abab")
+        for name, value in {
+            "kind": "head_ablation",
+            "base_loss": 0.75,
+            "base_accuracy": 1.0,
+        }.items():
+            other.attrs[name] = value
+    profile = profiles_of(source_of(path))[0]
+    assert profile.base.startswith("Base run: loss 0.750 nats")
+    assert profile.base.endswith("accuracy 100.0 % (chance –) (top/small/abab).")
+
+
+def test_comparison_that_lacks_a_number_is_damaged(tmp_path):
+    write_causal(tmp_path / "c.summary.h5")
+    with h5py.File(tmp_path / "c.summary.h5", "r+") as file:
+        del file["runs/top/tiny/abab/control_delta_loss/p_value"]
+    with pytest.raises(InputError, match="control_delta_loss has no dataset p_value"):
+        load_summary(tmp_path / "c.summary.h5")
 
 
 def test_files_without_a_null_or_random_sets_get_none_of_these(tmp_path):

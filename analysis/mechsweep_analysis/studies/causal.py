@@ -148,7 +148,7 @@ def _draw(source: Source, run: Run, operation: str, rows: list[dict], place: str
     few = " or ".join(map(str, prompts))
     what = "top heads" if place == "k" else "sets of heads"
     estimand = run.attributes.get("estimand", "")
-    tests = sorted({row["alternative"].replace("_", "-") for row in rows if row["alternative"]})
+    tests = list(dict.fromkeys(row["alternative"].replace("_", "-") for row in rows))
     words = Words(
         title=f"Copying without the {what}, against random heads: {run.model} on {run.prompts}",
         subtitle=f"{run.run_id}: {estimand}{f', operation {operation}' if operation else ''}. "
@@ -156,7 +156,7 @@ def _draw(source: Source, run: Run, operation: str, rows: list[dict], place: str
         f"over {few} prompts. Random: {many} sets of as many heads, bars their mean, lines their "
         "central 95 %; lines of chosen heads: intervals over prompts. Dashed: no intervention.",
         footer="p: share of random sets that are as extreme, against the choice of heads"
-        + (f" ({' and '.join(tests)} for loss and accuracy)" if tests else "")
+        + (f" ({' and '.join(tests)} for loss and accuracy)" if all(tests) else "")
         + f". {_held_out(run)}{base_line(run)}",
     )
     present = [name for name in METRICS if any(row["metric"] == name for row in rows)]

@@ -21,7 +21,7 @@ from mechsweep_analysis.studies.edge_data import (
     random_of,
     short,
 )
-from mechsweep_analysis.studies.panels import Sheet, Words, draw_panels
+from mechsweep_analysis.studies.panels import Sheet, Words, draw_panels, warnings_of
 from mechsweep_analysis.studies.product import Product, Source, figure_file
 from mechsweep_analysis.style import base_line, interval_words, percent, show
 
@@ -151,6 +151,7 @@ def _draw(where: str, what: str, members: list[EdgeRuns]) -> Drawing:
     prompts = sorted({int(one.chosen.numbers["n_prompts"]) for one in members})
     estimand = first.attributes.get("estimand", "")
     labels = [_label(runs, members) for runs in members]
+    runs_by_label = {label: runs.chosen for label, runs in zip(labels, members, strict=True)}
     bases = " ".join(
         f"{label}: {base_line(runs.chosen).removeprefix('Base run: ')}"
         for label, runs in zip(labels, members, strict=True)
@@ -162,7 +163,7 @@ def _draw(where: str, what: str, members: list[EdgeRuns]) -> Drawing:
         "many random pairs of the same queries, mean over draws; crosses: single draws. Dashed: no "
         "intervention.",
         footer=f"Pairs a prompt: {first.attributes.get('pairs_per_prompt', 'not stored')}. "
-        f"Base runs. {bases}",
+        f"Base runs. {bases}" + (warnings_of(runs_by_label) if len(members) > 1 else ""),
     )
     groups = len(names_of(first, "pairs"))
     sheet = Sheet(
@@ -176,7 +177,9 @@ def _draw(where: str, what: str, members: list[EdgeRuns]) -> Drawing:
                 if len(members) > 1:
                     axes.set_title(labels[row], size=9)
         handles, names = panels[0, 0].get_legend_handles_labels()
-        panels[0, 0].set_ylim(top=panels[0, 0].get_ylim()[1] * 1.25)
+        top = 1.25 * max(axes.get_ylim()[1] for axes in panels[:, 0])
+        for axes in panels[:, 0]:
+            axes.set_ylim(top=top)
         panels[0, 0].legend(
             handles, names, fontsize=7.5, frameon=False, loc="upper right", ncols=min(3, len(names))
         )

@@ -73,6 +73,12 @@ def draw_panels(words: Words, sheet: Sheet, run: Run | None = None) -> tuple[Fig
     return figure, panels
 
 
+def warnings_of(runs: dict[str, Run]) -> str:
+    """What the runs of several models warn of, by model; begins with a space where there is any."""
+    said = [f"{label}: {words}" for label, run in runs.items() for words in run.warnings]
+    return f" Warnings: {'; '.join(said)}." if said else ""
+
+
 def plain(axes: Axes) -> Axes:
     """Small ticks, a pale grid behind the data."""
     axes.tick_params(labelsize=8)

@@ -8,7 +8,15 @@ from matplotlib.axes import Axes
 from mechsweep_analysis.figures.frame import Drawing, settings, text_width
 from mechsweep_analysis.render import file_name
 from mechsweep_analysis.studies.family import parameters
-from mechsweep_analysis.studies.panels import Sheet, Words, curve, depth_axis, draw_panels, style
+from mechsweep_analysis.studies.panels import (
+    Sheet,
+    Words,
+    curve,
+    depth_axis,
+    draw_panels,
+    style,
+    warnings_of,
+)
 from mechsweep_analysis.studies.product import Product, Source, csv_text, figure_file
 from mechsweep_analysis.studies.profile_data import (
     Profile,
@@ -137,7 +145,7 @@ def _draw(members: list[Member], where: str) -> Drawing:
         "Left: profiles. Right: excess over each model's null median, its peak put to 1. Below: "
         "bars: bandwidth (hatched where clipped); dots: centroid; triangles: peak. Bands and "
         f"lines: {interval_words(first.run, first.interval_kind)}.",
-        footer=f"Base runs. {bases}",
+        footer=f"Base runs. {bases}" + warnings_of({m.label: m.profile.run for m in members}),
     )
     widest = max(text_width(one.label, 8) for one in members)
     sheet = Sheet(
