@@ -1,5 +1,6 @@
 #include "experiments/attention_scores.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -20,6 +21,7 @@ class ScoreObserver final : public AttentionObserver {
   ScoreObserver(const std::vector<PromptScores>& prompts, const ModelConfig& model)
       : prompts_(prompts),
         slots_(std::ssize(prompts.front().slots)),
+        model_(model),
         layers_(model.n_layers),
         heads_(model.n_heads) {
     values_.assign(std::ssize(prompts) * slots_ * layers_ * heads_,
@@ -29,17 +31,23 @@ class ScoreObserver final : public AttentionObserver {
   void observe(int64_t task, int layer, int head, const float* pattern, int64_t /*tokens*/,
                int64_t row_stride) override {
     const auto& slots = prompts_[task].slots;
+    const int window = model_.layer_kind(layer).window;
     for (int64_t s = 0; s < slots_; ++s)
-      values_[index(task, s, layer, head)] = score_of(slots[s], pattern, row_stride);
+      values_[index(task, s, layer, head)] = score_of(slots[s], pattern, row_stride, window);
   }
 
   /// Scores that have queries and are no number all the same.
   [[nodiscard]] int64_t non_finite() const {
     int64_t count = 0;
     for (int64_t i = 0; i < std::ssize(values_); ++i) {
+      if (std::isfinite(values_[i])) continue;
       const int64_t row = i / (layers_ * heads_);
-      if (!std::isfinite(values_[i]) && !prompts_[row / slots_].slots[row % slots_].queries.empty())
-        ++count;
+      const int window = model_.layer_kind(static_cast<int>(i / heads_ % layers_)).window;
+      const auto& queries = prompts_[row / slots_].slots[row % slots_].queries;
+      count += std::any_of(queries.begin(), queries.end(),
+                           [&](const auto& query) { return is_within(query, window); })
+                   ? 1
+                   : 0;
     }
     return count;
   }
@@ -60,6 +68,7 @@ class ScoreObserver final : public AttentionObserver {
 
   const std::vector<PromptScores>& prompts_;
   int64_t slots_;
+  const ModelConfig& model_;
   int64_t layers_;
   int64_t heads_;
   std::vector<double> values_;

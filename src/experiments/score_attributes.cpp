@@ -18,6 +18,8 @@ void add_query_set(const ScoreOptions& options, Json& attributes) {
             "pairs"
           : "content positions (the prefix is never a query) that have such a key; a query whose "
             "key is the prefix does not count";
+  attributes["definition_window"] =
+      "in a layer with a sliding window a query that does not see all its keys does not count";
 }
 
 void add_null(const ScoreOptions& options, const PromptSet& prompts, Json& attributes) {

@@ -1,5 +1,7 @@
 #include "experiments/score_keys.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace mechsweep {
@@ -92,13 +94,22 @@ ScoreKeys keys_at(const ScoreKeys& keys, int32_t position) {
   return found;
 }
 
-double score_of(const ScoreKeys& keys, const float* pattern, int64_t row_stride) {
-  if (keys.queries.empty()) return std::numeric_limits<double>::quiet_NaN();
+bool is_within(const ScoreKeys::Query& query, int window) {
+  return window == 0 || std::all_of(query.keys.begin(), query.keys.end(),
+                                    [&](int32_t key) { return query.query - key < window; });
+}
+
+double score_of(const ScoreKeys& keys, const float* pattern, int64_t row_stride, int window) {
   double total = 0.0;
-  for (const auto& query : keys.queries)
+  int64_t queries = 0;
+  for (const auto& query : keys.queries) {
+    if (!is_within(query, window)) continue;
+    ++queries;
     for (const int32_t key : query.keys)
       total += static_cast<double>(pattern[query.query * row_stride + key]);
-  return total / static_cast<double>(keys.queries.size());
+  }
+  return queries == 0 ? std::numeric_limits<double>::quiet_NaN()
+                      : total / static_cast<double>(queries);
 }
 
 }  // namespace mechsweep

@@ -55,8 +55,11 @@ ScoreKeys pair_keys(const Prompt& prompt, const std::string& name);
 /// Those of the keys whose query stands at `position`.
 ScoreKeys keys_at(const ScoreKeys& keys, int32_t position);
 
-/// Mean over queries of the summed attention; NaN when no query counts. `pattern` [T, T] with rows
+/// Whether the query sees all its keys in a layer with this window (LayerKind::window; 0: none).
+bool is_within(const ScoreKeys::Query& query, int window);
+/// Mean over queries of the summed attention; NaN when no query counts. What a query cannot see is
+/// no attention of 0: queries that are not is_within() do not count. `pattern` [T, T] with rows
 /// `row_stride` apart.
-double score_of(const ScoreKeys& keys, const float* pattern, int64_t row_stride);
+double score_of(const ScoreKeys& keys, const float* pattern, int64_t row_stride, int window = 0);
 
 }  // namespace mechsweep

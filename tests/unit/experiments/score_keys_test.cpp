@@ -72,6 +72,14 @@ TEST(ScoreKeys, ScoresAreMeansOverQueriesOfSumsOverKeys) {
   EXPECT_TRUE(std::isnan(score_of({}, pattern.data(), 4)));
 }
 
+TEST(ScoreKeys, QueriesThatCannotSeeAKeyDoNotCount) {
+  const ScoreKeys keys{{{1, {0}}, {2, {0, 1}}}};
+  const std::vector<float> pattern = {1, 0, 0, 0.25, 0.75, 0, 0, 0.625, 0.375};
+  EXPECT_EQ(score_of(keys, pattern.data(), 3, /*window=*/3), (0.25 + 0.625) / 2);
+  EXPECT_EQ(score_of(keys, pattern.data(), 3, /*window=*/2), 0.25);
+  EXPECT_TRUE(std::isnan(score_of(keys, pattern.data(), 3, /*window=*/1)));
+}
+
 class AttentionScoresTest : public testing::Test {
  protected:
   AttentionScoresTest() {
