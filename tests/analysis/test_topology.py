@@ -8,7 +8,13 @@ import pytest
 from mechsweep_analysis.command import main
 from mechsweep_analysis.errors import InputError
 from mechsweep_analysis.render import Options
-from mechsweep_analysis.studies import causal, make_products, profile_figures, topology_sizes
+from mechsweep_analysis.studies import (
+    causal,
+    make_products,
+    profile_figures,
+    topology_sizes,
+    topology_text,
+)
 from mechsweep_analysis.studies.lag_split import draw_lags
 from mechsweep_analysis.studies.product import Source
 from mechsweep_analysis.studies.profile_data import profiles_of
@@ -210,6 +216,17 @@ def test_text_has_seeds_numbers_prompts_and_hardware(tmp_path):
         assert {
             f"scores--small--abab--induction--{figure}.{end}" for end in ("png", "svg")
         } <= names
+
+
+def test_text_counts_prompts_that_models_answer_right(tmp_path):
+    path = tmp_path / "t.summary.h5"
+    write_topology(path, {"small": MODELS["small"]})
+    facts = {"": "all_models", "_models": "small", "_kept": 6, "_prompts": 9}
+    with h5py.File(path, "r+") as file:
+        for name, value in facts.items():
+            file["runs/scores/small/abab"].attrs[f"correct_in{name}"] = value
+    (product,) = topology_text.make(source_of(path))
+    assert "6 of 9 that small answer right" in "".join(product.documents.values())
 
 
 def test_text_says_that_a_peak_inside_the_null_has_no_bandwidth(tmp_path):

@@ -99,6 +99,10 @@ def _prompts(source: Source, runs: list[Run]) -> list[str]:
             f"in {count(run.numbers['n_clusters'], 'cluster')}",
             f"prefix {run.attributes.get('prefix') or 'not stored'}",
         ]
+        if run.attributes.get("correct_in"):
+            kept, of = (run.attributes.get(f"correct_in_{key}", "?") for key in ("kept", "prompts"))
+            models = run.attributes.get("correct_in_models", "the chosen models")
+            said.append(f"{kept} of {of} that {models} answer right")
         if run.attributes.get("prompts_hash"):
             said.append(f"hash {run.attributes['prompts_hash'][:12]}")
         lines.append(f"- {run.prompts} ({run.model}): {', '.join(said)}")
