@@ -3,7 +3,7 @@
 function(mechsweep_reader_sources variable root)
   file(GLOB sources CONFIGURE_DEPENDS ${root}/src/core/*.cpp ${root}/src/model/*.cpp
        ${root}/src/model/arch/*.cpp ${root}/src/prompts/*.cpp)
-  foreach(computes attention library_linear linear model model_loader narrow_kernels packed_matrix
+  foreach(computes attention library_linear linear model model_loader model_paths narrow_kernels packed_matrix
           rotary row_kernels weight_shapes)
     list(REMOVE_ITEM sources ${root}/src/model/${computes}.cpp)
   endforeach()

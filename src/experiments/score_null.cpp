@@ -17,6 +17,13 @@ std::vector<CopyOperation> counted_copies(const PromptNull& null,
   return copies;
 }
 
+/// Whether some lag of `set_lags` is not among the counted ones at all.
+bool is_fewer(const std::vector<int64_t>& counted, const std::vector<int64_t>& set_lags) {
+  for (size_t lag = 0; lag < set_lags.size(); ++lag)
+    if (set_lags[lag] > 0 && counted[lag] == 0) return true;
+  return false;
+}
+
 }  // namespace
 
 CopyNull::CopyNull(std::string score, const PromptSet& prompts, Occurrence occurrence,
@@ -32,6 +39,19 @@ CopyNull::CopyNull(std::string score, const PromptSet& prompts, Occurrence occur
     count_lags(copies, set_lags_);
     most_copies_ = std::max<int64_t>(most_copies_, std::ssize(copies));
   }
+  // A lag whose copies never have a null source is not in the score, so it must not be in the null.
+  // Without it other copies may lose theirs; the lags only ever become fewer, so this ends.
+  for (std::vector<int64_t> counted = counted_lags(prompts); is_fewer(counted, set_lags_);
+       counted = counted_lags(prompts))
+    for (size_t lag = 0; lag < counted.size(); ++lag)
+      if (counted[lag] == 0) set_lags_[lag] = 0;
+}
+
+std::vector<int64_t> CopyNull::counted_lags(const PromptSet& prompts) const {
+  std::vector<int64_t> lags(set_lags_.size(), 0);
+  for (int64_t p = 0; p < std::ssize(prompts.prompts); ++p)
+    count_lags(counted_copies(of_prompt(prompts.prompts[p], p), nullptr), lags);
+  return lags;
 }
 
 std::string CopyNull::purpose() const {

@@ -36,13 +36,16 @@ class CopyNull {
   [[nodiscard]] std::string purpose() const;
 
  private:
+  /// Lags of the copies that count, given set_lags_.
+  [[nodiscard]] std::vector<int64_t> counted_lags(const PromptSet& prompts) const;
+
   std::string score_;
   std::string set_id_;
   int32_t offset_;
   Occurrence occurrence_;
   NullOptions options_;
   uint64_t seed_;
-  std::vector<int64_t> set_lags_;
+  std::vector<int64_t> set_lags_;  ///< of those lags whose copies have null sources
   int64_t most_copies_ = 0;
 };
 
