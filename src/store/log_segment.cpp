@@ -104,7 +104,10 @@ std::string log_segment_path(const std::string& results_path, uint32_t attempt) 
 std::vector<std::string> log_segments(const std::string& results_path) {
   std::vector<std::string> paths;
   std::error_code error;
-  const std::filesystem::directory_iterator folder(log_folder(results_path), error);
+  std::filesystem::directory_iterator folder;
+  do {
+    folder = std::filesystem::directory_iterator(log_folder(results_path), error);
+  } while (error == std::errc::interrupted);
   if (error == std::errc::no_such_file_or_directory) return paths;
   if (error) {
     fail(ErrorKind::resource, "{} cannot be listed: {}; {}", log_folder(results_path),

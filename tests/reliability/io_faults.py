@@ -76,9 +76,10 @@ def excused(case: Case, outcome: program.Outcome, folder: Path) -> set[str]:
     middle of their work, the lock, which the next launch sees to be stale. In log mode, the log."""
     workload = case.workload
     if outcome.status == program.DONE:
-        # A lock that belongs to nobody; the next launch takes it over.
-        locks = {path.name for path in folder.glob("*.lock")}
-        return locks if case.fault.kind == "unlink" else set()
+        # A lock that belongs to nobody, which the next launch takes over; a log without segments.
+        unneeded = {path.name for path in folder.glob("*.lock")}
+        unneeded |= {path.name for path in folder.glob("*.log") if not any(path.iterdir())}
+        return unneeded if case.fault.kind == "unlink" else set()
     if case.fault.kind == "unlink" or (case.fault.kind, case.fault.repeat) == ("any", "onwards"):
         return {path.name for path in folder.iterdir()}
     stem = Path(workload.results).stem

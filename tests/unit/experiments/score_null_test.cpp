@@ -13,9 +13,9 @@ Prompt periodic(int32_t period, int32_t tokens) {
 }
 
 TEST(CopyNull, LagsWithoutNullSourcesAreNotDrawnForOthers) {
-  // In A B A B every other token is the query's own or the answer: nothing is left for a null.
-  const PromptSet prompts{
-      .id = "p", .prompts = {periodic(2, 12), periodic(3, 12), periodic(4, 16), periodic(5, 20)}};
+  // In A B A B all even lags lead to the query's own token, so nothing is left for a null.
+  const PromptSet prompts{.id = "p",
+                          .prompts = {periodic(2, 16), periodic(4, 24), periodic(6, 24)}};
   const CopyNull null("induction", prompts, Occurrence::latest, {.draws = 20, .max_shift = 0}, 7);
   int64_t counted = 0;
   for (size_t p = 0; p < prompts.prompts.size(); ++p) {

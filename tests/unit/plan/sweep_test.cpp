@@ -111,7 +111,9 @@ TEST(Sweep, UnknownKeysComeWithTheNearestOne) {
               ElementsAre("11:24: output.path: unknown key (known: file)"));
   EXPECT_THAT(problems("scores: [induction]", "scores: [induction], occurence: all"),
               ElementsAre("8:63: experiments[0].occurence: unknown key; did you mean "
-                          "'occurrence'? (known: id, kind, scores, occurrence, models, prompts, "
+                          "'occurrence'? (known: id, kind, scores, occurrence, queries, "
+                          "by_position, lags, lag_split, null_sources, top_fraction, top_heads, "
+                          "models, prompts, "
                           "statistics)"));
 }
 
@@ -163,7 +165,8 @@ TEST(Sweep, AnUnknownKindIsTheOnlyProblemOfItsEntry) {
   EXPECT_THAT(problems("kind: head_ablation", "kind: head_ablatoin"),
               ElementsAre("9:23: experiments[1].kind: unknown value 'head_ablatoin'; did you mean "
                           "'head_ablation'? (known: activation_patching, attention_edges, "
-                          "attention_scores, component_ablation, head_ablation, interventions)"));
+                          "attention_scores, component_ablation, direct_logit_attribution, "
+                          "head_ablation, interventions, logit_lens)"));
   EXPECT_THAT(problems("kind: head_ablation, ", ""),
               ElementsAre("9:5: experiments[1]: the key 'kind' is missing"));
   const auto prompts = problems("kind: repeated_random", "kind: repeated_randm");
