@@ -9,6 +9,7 @@
 #include "experiments/effect_run.h"
 #include "experiments/head_grid.h"
 #include "experiments/head_scores.h"
+#include "experiments/operation_choice.h"
 #include "experiments/resample_donors.h"
 #include "experiments/selection.h"
 
@@ -16,7 +17,6 @@ namespace mechsweep {
 
 namespace {
 
-constexpr int64_t kMostDraws = 100'000;
 constexpr const char* kAllTogether = "all_together";
 constexpr const char* kResample = "resample";
 

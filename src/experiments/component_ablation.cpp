@@ -8,14 +8,13 @@
 #include "experiments/component_grid.h"
 #include "experiments/effect_run.h"
 #include "experiments/head_scores.h"
+#include "experiments/operation_choice.h"
 #include "experiments/resample_donors.h"
 #include "experiments/selection.h"
 
 namespace mechsweep {
 
 namespace {
-
-constexpr int64_t kMostDraws = 100'000;
 
 /// An operation on components, as users name it.
 struct ComponentOperation {
@@ -54,21 +53,14 @@ std::vector<std::string> component_names() {
   return names;
 }
 
-struct Parameters {
+struct Parameters : OperationChoice {
   std::vector<Site> components;            ///< an axis
   std::optional<NeuronSelection> neurons;  ///< instead of components
-  std::vector<std::string> operations;     ///< more than one: an axis
-  bool operation_axis = false;
-  MeanOver mean_over = MeanOver::own_template;
-  int64_t draws = 1;  ///< more than one: an axis
   PositionSelection positions;
   LayerSelection layers;
   Downstream downstream = Downstream::recompute;
   Readouts readouts;
 
-  [[nodiscard]] bool uses(const std::string& operation) const {
-    return std::find(operations.begin(), operations.end(), operation) != operations.end();
-  }
   [[nodiscard]] std::vector<std::string> site_names() const {
     if (neurons) return {"mlp_hidden"};
     std::vector<std::string> names;
@@ -122,11 +114,7 @@ class ComponentAblationRun final : public EffectRun {
  private:
   static std::vector<Axis> all_axes(const Parameters& parameters, const ComponentGrid& grid) {
     std::vector<Axis> axes = grid.axes();
-    if (parameters.operation_axis)
-      axes.push_back({.name = "operation",
-                      .size = std::ssize(parameters.operations),
-                      .labels = parameters.operations});
-    if (parameters.draws > 1) axes.push_back({.name = kDrawAxis, .size = parameters.draws});
+    for (Axis& axis : parameters.operation_axes()) axes.push_back(std::move(axis));
     return axes;
   }
 
@@ -179,13 +167,15 @@ class ComponentAblation final : public Experiment {
  public:
   explicit ComponentAblation(MapReader& reader) {
     read_components(reader);
-    if (const ConfigNode* node = reader.require("operation"))
-      read_operations(*node, reader.problems());
+    std::vector<std::string> known;
+    for (const ComponentOperation& operation : component_operations())
+      known.emplace_back(operation.name);
+    parameters_.read_operations(reader, known);
     parameters_.positions = parse_positions(reader);
     parameters_.layers = parse_layers(reader);
     parameters_.downstream = parse_downstream(reader);
     parameters_.readouts = parse_readouts(reader);
-    read_operation_keys(reader);
+    parameters_.read_operation_keys(reader);
     if (parameters_.neurons && !parameters_.layers.all)
       reader.problems().add(*reader.get("layers"),
                             "goes not with `neurons`: their names carry their layers");
@@ -195,9 +185,7 @@ class ComponentAblation final : public Experiment {
   }
 
   [[nodiscard]] Json parameters(const std::string& /*config_folder*/) const override {
-    Json json = {{"operation", parameters_.operation_axis ? Json(parameters_.operations)
-                                                          : Json(parameters_.operations.front())},
-                 {"positions", parameters_.positions.to_json()},
+    Json json = {{"positions", parameters_.positions.to_json()},
                  {"layers", parameters_.layers.to_json()},
                  {"downstream", downstream_name(parameters_.downstream)}};
     if (parameters_.neurons) {
@@ -205,8 +193,7 @@ class ComponentAblation final : public Experiment {
     } else {
       json["components"] = parameters_.site_names();
     }
-    if (parameters_.uses("mean")) json["mean_over"] = mean_over_name(parameters_.mean_over);
-    if (parameters_.uses("resample")) json["draws"] = parameters_.draws;
+    json.update(parameters_.operations_json());
     json.update(parameters_.readouts.to_json());
     return json;
   }
@@ -242,37 +229,6 @@ class ComponentAblation final : public Experiment {
     }
     if (node->kind == ConfigNode::Kind::list && node->items.empty())
       problems.add(*node, "names no component");
-  }
-
-  void read_operations(const ConfigNode& node, Problems& problems) {
-    std::vector<std::string> known;
-    for (const ComponentOperation& operation : component_operations())
-      known.emplace_back(operation.name);
-    parameters_.operation_axis = node.kind == ConfigNode::Kind::list;
-    const std::vector<ConfigNode> alone = {node};
-    for (const ConfigNode& item : parameters_.operation_axis ? node.items : alone) {
-      const auto name = node_choice(item, problems, known);
-      if (!name) continue;
-      if (parameters_.uses(*name)) problems.add(item, fmt::format("names '{}' twice", *name));
-      parameters_.operations.push_back(*name);
-    }
-    if (parameters_.operation_axis && node.items.empty()) problems.add(node, "names no operation");
-  }
-
-  void read_operation_keys(MapReader& reader) {
-    parameters_.mean_over =
-        mean_over_of(reader.choice_or("mean_over", "template", {"template", "all"}));
-    if (reader.has("mean_over") && !parameters_.uses("mean"))
-      reader.problems().add(*reader.get("mean_over"), "goes with the operation mean only");
-    parameters_.draws = reader.integer_or("draws", 1, 1, kMostDraws);
-    if (!reader.has("draws")) return;
-    if (!parameters_.uses("resample")) {
-      reader.problems().add(*reader.get("draws"), "goes with the operation resample only");
-    } else if (parameters_.draws > 1 && parameters_.operations.size() > 1) {
-      reader.problems().add(*reader.get("draws"),
-                            "more than one draw needs an experiment of its own, with `operation: "
-                            "resample` alone");
-    }
   }
 
   Parameters parameters_;

@@ -11,6 +11,7 @@
 #include "experiments/head_controls.h"
 #include "experiments/head_operations.h"
 #include "experiments/head_scores.h"
+#include "experiments/operation_choice.h"
 #include "experiments/resample_donors.h"
 #include "experiments/selection.h"
 #include "experiments/top_heads.h"
@@ -19,13 +20,7 @@ namespace mechsweep {
 
 namespace {
 
-constexpr int64_t kMostDraws = 100'000;
-
-struct Parameters {
-  std::vector<std::string> operations;  ///< more than one: an axis
-  bool operation_axis = false;
-  MeanOver mean_over = MeanOver::own_template;
-  int64_t draws = 1;  ///< more than one: an axis
+struct Parameters : OperationChoice {
   PositionSelection positions;
   HeadSelection heads;              ///< unless `top`
   std::optional<TopSelection> top;  ///< heads that another run decides
@@ -34,9 +29,6 @@ struct Parameters {
   Downstream downstream = Downstream::recompute;
   Readouts readouts;
 
-  [[nodiscard]] bool uses(const std::string& operation) const {
-    return std::find(operations.begin(), operations.end(), operation) != operations.end();
-  }
   [[nodiscard]] bool all_but() const { return top ? top->all_but : heads.all_but; }
 };
 
@@ -204,11 +196,7 @@ class HeadAblationRun final : public EffectRun {
                                     const std::optional<TopHeads>& top, const EditGrid& grid) {
     std::vector<Axis> axes = grid.axes();
     if (top) axes.front() = top->k_axis();
-    if (parameters.operation_axis)
-      axes.push_back({.name = "operation",
-                      .size = std::ssize(parameters.operations),
-                      .labels = parameters.operations});
-    if (parameters.draws > 1) axes.push_back({.name = kDrawAxis, .size = parameters.draws});
+    for (Axis& axis : parameters.operation_axes()) axes.push_back(std::move(axis));
     return axes;
   }
 
@@ -291,8 +279,9 @@ class HeadAblationRun final : public EffectRun {
 class HeadAblation final : public Experiment {
  public:
   explicit HeadAblation(MapReader& reader) {
-    const ConfigNode* operation = reader.require("operation");
-    if (operation != nullptr) read_operations(*operation, reader.problems());
+    std::vector<std::string> known;
+    for (const HeadOperation& operation : head_operations()) known.emplace_back(operation.name);
+    parameters_.read_operations(reader, known);
     parameters_.positions = parse_positions(reader);
     parameters_.top = parse_top(reader);
     if (parameters_.top) {
@@ -303,21 +292,18 @@ class HeadAblation final : public Experiment {
     parameters_.layers = parse_layers(reader);
     parameters_.downstream = parse_downstream(reader);
     parameters_.readouts = parse_readouts(reader);
-    read_operation_keys(reader);
+    parameters_.read_operation_keys(reader);
     check_heads_and_layers(parameters_.heads, parameters_.layers, reader);
     read_controls(reader);
   }
 
   [[nodiscard]] Json parameters(const std::string& /*config_folder*/) const override {
     Json json = {
-        {"operation", parameters_.operation_axis ? Json(parameters_.operations)
-                                                 : Json(parameters_.operations.front())},
         {"positions", parameters_.positions.to_json()},
         {"heads", parameters_.top ? parameters_.top->to_json() : parameters_.heads.to_json()},
         {"layers", parameters_.layers.to_json()},
         {"downstream", downstream_name(parameters_.downstream)}};
-    if (parameters_.uses("mean")) json["mean_over"] = mean_over_name(parameters_.mean_over);
-    if (parameters_.uses("resample")) json["draws"] = parameters_.draws;
+    json.update(parameters_.operations_json());
     if (parameters_.top) json["evaluate"] = prompt_half_name(parameters_.top->evaluate);
     if (parameters_.controls) json["controls"] = parameters_.controls->to_json();
     json.update(parameters_.readouts.to_json());
@@ -331,36 +317,6 @@ class HeadAblation final : public Experiment {
   }
 
  private:
-  void read_operations(const ConfigNode& node, Problems& problems) {
-    std::vector<std::string> known;
-    for (const HeadOperation& operation : head_operations()) known.emplace_back(operation.name);
-    parameters_.operation_axis = node.kind == ConfigNode::Kind::list;
-    const std::vector<ConfigNode> alone = {node};
-    for (const ConfigNode& item : parameters_.operation_axis ? node.items : alone) {
-      const auto name = node_choice(item, problems, known);
-      if (!name) continue;
-      if (parameters_.uses(*name)) problems.add(item, fmt::format("names '{}' twice", *name));
-      parameters_.operations.push_back(*name);
-    }
-    if (parameters_.operation_axis && node.items.empty()) problems.add(node, "names no operation");
-  }
-
-  void read_operation_keys(MapReader& reader) {
-    parameters_.mean_over =
-        mean_over_of(reader.choice_or("mean_over", "template", {"template", "all"}));
-    if (reader.has("mean_over") && !parameters_.uses("mean"))
-      reader.problems().add(*reader.get("mean_over"), "goes with the operation mean only");
-    parameters_.draws = reader.integer_or("draws", 1, 1, kMostDraws);
-    if (!reader.has("draws")) return;
-    if (!parameters_.uses("resample")) {
-      reader.problems().add(*reader.get("draws"), "goes with the operation resample only");
-    } else if (parameters_.draws > 1 && parameters_.operations.size() > 1) {
-      reader.problems().add(*reader.get("draws"),
-                            "more than one draw needs an experiment of its own, with `operation: "
-                            "resample` alone");
-    }
-  }
-
   void read_controls(MapReader& reader) {
     // Heads that suffice leave little of the loss to lose when all others are removed.
     parameters_.controls =
