@@ -209,7 +209,8 @@ std::string create_temporary_file(const std::string& path, const FileLayout& lay
                           H5Fclose, ErrorKind::resource, "an HDF5 file cannot be made");
     Creation(temporary, file.get()).run(layout);
     if (!file.close()) fail(ErrorKind::resource, "it cannot be written: {}", hdf5_reason());
-    seal(temporary);
+    // By itself, so that its interruptions do not undo what is done.
+    again_if_interrupted([&] { seal(temporary); });
     removal.keep();
     return temporary;
   });

@@ -76,15 +76,14 @@ def excused(case: Case, outcome: program.Outcome, folder: Path) -> set[str]:
     middle of their work, the lock, which the next launch sees to be stale. In log mode, the log."""
     workload = case.workload
     if outcome.status == program.DONE:
-        # A lock that belongs to nobody, which the next launch takes over; a log without segments.
-        unneeded = {path.name for path in folder.glob("*.lock")}
+        # What the next launch takes over or removes; a log without segments.
+        unneeded = {path.name for kind in ("*.lock", ".*.tmp") for path in folder.glob(kind)}
         unneeded |= {path.name for path in folder.glob("*.log") if not any(path.iterdir())}
         return unneeded if case.fault.kind == "unlink" else set()
     if case.fault.kind == "unlink" or (case.fault.kind, case.fault.repeat) == ("any", "onwards"):
         return {path.name for path in folder.iterdir()}
     stem = Path(workload.results).stem
-    aborted = workload.ranks and (folder / workload.results).exists()
-    left = {f"{stem}.lock"} if aborted else set()
+    left = {f"{stem}.lock"} if workload.ranks else set()
     return left | {f"{stem}.log"} if workload.is_logged else left
 
 
