@@ -8,7 +8,8 @@
 //   MECHSWEEP_FAULT_KIND    open write sync rename truncate unlink close, or any
 //   MECHSWEEP_FAULT_NTH     which call of that kind, from 1, in each process
 //   MECHSWEEP_FAULT_ACTION  EIO ENOSPC EDQUOT EINTR short hang kill_before kill_after kill_within
-//   MECHSWEEP_FAULT_REPEAT  once (default), onwards (a disk stays full), alternate (every other)
+//   MECHSWEEP_FAULT_REPEAT  once (default), onwards (a disk stays full), alternate (every other),
+//                           random (by a coin that NTH chooses)
 //   MECHSWEEP_FAULT_ALL     1: a kill takes the other ranks and mpirun with it
 //   MECHSWEEP_FAULT_TRACE   file that records are appended to (struct Record of fault_watch.h)
 #include "fault_watch.h"

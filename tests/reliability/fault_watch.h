@@ -158,6 +158,11 @@ inline bool is_watched(const std::string& path) {
   for (;;) ::pause();
 }
 
+/// A coin for each call, the same in every run: Fibonacci hashing.
+inline bool is_heads(int64_t count, int64_t nth) {
+  return ((static_cast<uint64_t>(count + 1000 * nth) * 0x9E3779B97F4A7C15U) >> 63U) != 0;
+}
+
 /// Whether this call of its kind is the one to disturb; counts it.
 inline Action draw(uint32_t kind) {
   static std::array<std::atomic<int64_t>, kKindNames.size()> counts{};
@@ -169,6 +174,7 @@ inline Action draw(uint32_t kind) {
   const int64_t count = chosen.kind == kAny ? of_any : of_kind;
   const bool hit = chosen.repeat == "onwards"     ? count >= chosen.nth
                    : chosen.repeat == "alternate" ? count % 2 == chosen.nth % 2
+                   : chosen.repeat == "random"    ? is_heads(count, chosen.nth)
                                                   : count == chosen.nth;
   return hit ? chosen.action : Action::none;
 }
