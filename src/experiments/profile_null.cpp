@@ -54,6 +54,7 @@ std::vector<uint8_t> half_of(PromptHalf half, const StoredRun& run,
   const auto in_half =
       templates_of_half(half, run.templates, set, run.attributes.at("seed").get<uint64_t>());
   std::vector<uint8_t> of_counted;
+  of_counted.reserve(counted.size());
   for (const int64_t p : counted) of_counted.push_back(in_half[p]);
   return of_counted;
 }

@@ -43,7 +43,7 @@ class ScoreSlots {
   ScoreSlots(const RunContext& context, ScoreOptions options);
 
   [[nodiscard]] const std::vector<ScoreArray>& arrays() const { return arrays_; }
-  [[nodiscard]] PromptScores of_prompt(int64_t prompt) const;
+  [[nodiscard]] PromptScores of_prompt(int64_t index) const;
   [[nodiscard]] const ScoreOptions& options() const { return options_; }
 
  private:

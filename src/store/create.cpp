@@ -146,7 +146,7 @@ class Creation {
     make_dataset(spec);
   }
 
-  Hdf5Handle open_dataset(const std::string& name) {
+  [[nodiscard]] Hdf5Handle open_dataset(const std::string& name) const {
     return own(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose, ErrorKind::internal,
                fmt::format("dataset {} cannot be opened", name));
   }
