@@ -85,15 +85,11 @@ class ComponentAblationRun final : public EffectRun {
   [[nodiscard]] Json attributes() const override {
     Json attributes = shared_attributes();
     attributes["site"] = fmt::format("{}", fmt::join(parameters_.site_names(), ", "));
-    attributes["operation"] = parameters_.operations.front();
-    if (parameters_.operation_axis) attributes["operation"] = parameters_.operations;
     attributes["positions"] = parameters_.positions.describe();
     attributes["downstream"] = downstream_name(parameters_.downstream);
     attributes["estimand"] = estimand();
-    for (const std::string& name : parameters_.operations)
-      attributes["definition_" + name] = component_operation(name).definition;
-    if (parameters_.uses("mean")) attributes["mean_over"] = mean_over_name(parameters_.mean_over);
-    if (parameters_.uses("resample")) attributes["draws"] = parameters_.draws;
+    parameters_.describe_operations(
+        attributes, [](const std::string& name) { return component_operation(name).definition; });
     return attributes;
   }
 

@@ -118,17 +118,13 @@ class HeadAblationRun final : public EffectRun {
   [[nodiscard]] Json attributes() const override {
     Json attributes = shared_attributes();
     attributes["site"] = "z";
-    attributes["operation"] = parameters_.operations.front();
-    if (parameters_.operation_axis) attributes["operation"] = parameters_.operations;
     attributes["positions"] = parameters_.positions.describe();
     attributes["downstream"] = downstream_name(parameters_.downstream);
     attributes["estimand"] = estimand();
     if (top_) top_->describe(attributes);
     if (controls_) attributes.update(controls_->attributes());
-    for (const std::string& name : parameters_.operations)
-      attributes["definition_" + name] = head_operation(name).definition;
-    if (parameters_.uses("mean")) attributes["mean_over"] = mean_over_name(parameters_.mean_over);
-    if (parameters_.uses("resample")) attributes["draws"] = parameters_.draws;
+    parameters_.describe_operations(
+        attributes, [](const std::string& name) { return head_operation(name).definition; });
     return attributes;
   }
 

@@ -1,51 +1,18 @@
 #include "experiments/neuron_selection.h"
 
-#include <algorithm>
-#include <charconv>
-
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "experiments/part_names.h"
 
 namespace mechsweep {
 
 namespace {
 
-std::optional<int32_t> parse_number(std::string_view text) {
-  int32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.starts_with('-'))
-    return std::nullopt;
-  return value;
-}
-
-std::optional<NeuronName> parse_neuron_name(std::string_view text) {
-  const size_t n = text.find('N');
-  if (!text.starts_with('L') || n == std::string_view::npos) return std::nullopt;
-  const auto layer = parse_number(text.substr(1, n - 1));
-  const auto neuron = parse_number(text.substr(n + 1));
-  if (!layer || !neuron) return std::nullopt;
-  return NeuronName{*layer, *neuron};
-}
-
 std::vector<NeuronName> parse_neuron_list(const ConfigNode& node, Problems& problems) {
-  std::vector<NeuronName> neurons;
-  if (node.kind != ConfigNode::Kind::list || node.items.empty()) {
-    problems.add(node, "must be a list of neurons' names such as [L3N17, L5N0]");
-    return neurons;
-  }
-  for (const ConfigNode& item : node.items) {
-    const auto name = item.kind == ConfigNode::Kind::scalar ? parse_neuron_name(item.scalar)
-                                                            : std::optional<NeuronName>();
-    if (!name) {
-      problems.add(item, "must be a neuron's name: L, the layer, N, the neuron, such as L3N17");
-    } else if (std::find(neurons.begin(), neurons.end(), *name) != neurons.end()) {
-      problems.add(item, fmt::format("{} is named twice", name->text()));
-    } else {
-      neurons.push_back(*name);
-    }
-  }
-  return neurons;
+  return parse_part_list<NeuronName>(
+      node, 'N', "must be a list of neurons' names such as [L3N17, L5N0]",
+      "must be a neuron's name: L, the layer, N, the neuron, such as L3N17", problems);
 }
 
 void parse_sets(const ConfigNode& node, NeuronSelection& selection, Problems& problems) {

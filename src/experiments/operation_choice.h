@@ -28,6 +28,13 @@ struct OperationChoice {
   void read_operation_keys(MapReader& reader);
   /// The keys, to be merged into an experiment's parameters.
   [[nodiscard]] Json operations_json() const;
+  /// Adds what tells which operations they are; `definition_of` gives each one's.
+  template <typename DefinitionOf>
+  void describe_operations(Json& attributes, DefinitionOf definition_of) const {
+    attributes.update(operations_json());
+    for (const std::string& name : operations)
+      attributes["definition_" + name] = definition_of(name);
+  }
   /// The axes that come after those of the places.
   [[nodiscard]] std::vector<Axis> operation_axes() const;
 };

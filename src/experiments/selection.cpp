@@ -1,50 +1,22 @@
 #include "experiments/selection.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "core/error.h"
+#include "experiments/part_names.h"
 
 namespace mechsweep {
 
 namespace {
 
-/// A whole non-negative number and nothing else.
-std::optional<int32_t> parse_number(std::string_view text) {
-  int32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.starts_with('-'))
-    return std::nullopt;
-  return value;
-}
-
 std::optional<HeadName> parse_head_name(std::string_view text) {
-  const size_t h = text.find('H');
-  if (!text.starts_with('L') || h == std::string_view::npos) return std::nullopt;
-  const auto layer = parse_number(text.substr(1, h - 1));
-  const auto head = parse_number(text.substr(h + 1));
-  if (!layer || !head) return std::nullopt;
-  return HeadName{*layer, *head};
+  return parse_part_name<HeadName>(text, 'H');
 }
 
 std::vector<HeadName> parse_head_list(const ConfigNode& node, Problems& problems) {
-  std::vector<HeadName> heads;
-  if (node.kind != ConfigNode::Kind::list || node.items.empty()) {
-    problems.add(node, "must be a list of head names such as [L9H5, L10H0]");
-    return heads;
-  }
-  for (const ConfigNode& item : node.items) {
-    const auto name = item.kind == ConfigNode::Kind::scalar ? parse_head_name(item.scalar)
-                                                            : std::optional<HeadName>();
-    if (!name) {
-      problems.add(item, "must be a head's name: L, the layer, H, the head, such as L9H5");
-    } else if (std::find(heads.begin(), heads.end(), *name) != heads.end()) {
-      problems.add(item, fmt::format("{} is named twice", name->text()));
-    } else {
-      heads.push_back(*name);
-    }
-  }
-  return heads;
+  return parse_part_list<HeadName>(node, 'H', "must be a list of head names such as [L9H5, L10H0]",
+                                   "must be a head's name: L, the layer, H, the head, such as L9H5",
+                                   problems);
 }
 
 /// Adds the layers of `3` or `8..15`; false when the text is neither.
